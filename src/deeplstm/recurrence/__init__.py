@@ -1,0 +1,1 @@
+"""What runs a cell over time: `scan`, the one door, and the backends behind it."""

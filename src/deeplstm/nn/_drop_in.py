@@ -1,0 +1,153 @@
+"""What `LSTM`, `GRU` and `RNN` add to torch's classes of the same names: lengths, resets and the choice of a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from ..cells._cell import Cell
+from ..recurrence import dispatch
+from ..recurrence.call import checked_lengths, resets_complaints
+from ..recurrence.scan import scan
+from ..recurrence.state import map_state
+
+
+class DropIn(nn.RNNBase):
+    """The methods that make a subclass of torch's class run through `scan` where torch alone cannot.
+
+    Torch's own forward serves every call it can: all layers and directions in one kernel. With resets, with empty sequences,
+    or on a backend asked for, each layer and direction is one `scan` of the plain cell with this module's weights.
+    """
+
+    def _cell(self, input_size: int) -> Cell:
+        """The cell of one layer, without weights of its own (on the meta device)."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+        resets: Tensor | None = None,
+    ) -> Any:
+        """As torch's, with two more arguments.
+
+        Args:
+            input: (T, B, I), (B, T, I) with ``batch_first``, (T, I), or packed.
+            hx: the initial state; zeros where None.
+            lengths: (B,), steps of each row, in any order, zero allowed. The output is zero beyond them.
+            resets: (T, B) bool ((B, T) with ``batch_first``): zero the state of these rows before that step.
+        """
+        plain = lengths is None and resets is None
+        if plain and dispatch.forced() in ("auto", "torch"):
+            dispatch.record(type(self).__name__, "torch")
+            return super().forward(input, hx)
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx, lengths, resets)
+        return self._padded(input, hx, lengths, resets)
+
+    def _packed(self, input: PackedSequence, hx: Any, lengths: Any, resets: Any) -> Any:
+        if lengths is not None:
+            raise ValueError(
+                f"{type(self).__name__} got a PackedSequence and lengths=; the former has lengths. Leave one out."
+            )
+        padded, lengths = pad_packed_sequence(input)  # (T, B, I), in the caller's order of rows
+        self.check_input(input.data, input.batch_sizes)
+        if hx is not None:
+            self.check_forward_args(input.data, hx, input.batch_sizes)
+        y, state = self._layers(padded, hx, lengths, resets)
+        rows = input.sorted_indices
+        y, lengths = (y, lengths) if rows is None else (y[:, rows], lengths[rows.cpu()])
+        return input._replace(data=pack_padded_sequence(y, lengths).data), state
+
+    def _padded(self, input: Tensor, hx: Any, lengths: Any, resets: Any) -> Any:
+        name = type(self).__name__
+        if input.dim() not in (2, 3):
+            raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+        unbatched = input.dim() == 2
+        if hx is not None:
+            self._check_hx_dims(hx, 2 if unbatched else 3)
+        if unbatched:
+            input = input.unsqueeze(1)
+            hx = map_state(lambda s: s.unsqueeze(1), hx)
+            resets = resets[:, None] if isinstance(resets, Tensor) and resets.dim() == 1 else resets
+        elif self.batch_first:
+            input = input.transpose(0, 1)
+            resets = resets.transpose(0, 1) if isinstance(resets, Tensor) and resets.dim() == 2 else resets
+        T, B = input.shape[:2]
+        self._check(input, hx)
+        checked, complaints = checked_lengths(lengths, T, B, input.device)
+        complaints += resets_complaints(resets, T, B)
+        if complaints:
+            raise ValueError(f"{name}, input of shape (T, B, I) = {tuple(input.shape)}: {'; '.join(complaints)}.")
+        y, state = self._layers(input, hx, checked, resets)
+        if unbatched:
+            return y.squeeze(1), map_state(lambda s: s.squeeze(1), state)
+        return (y.transpose(0, 1) if self.batch_first else y), state
+
+    def _check_hx_dims(self, hx: Any, dims: int) -> None:
+        """Torch's own messages, which differ between the LSTM and the others."""
+        if isinstance(hx, tuple):
+            if any(part.dim() != dims for part in hx):
+                kind = "For batched 3-D input" if dims == 3 else "For unbatched 2-D input"
+                given = ", ".join(f"{part.dim()}-D" for part in hx)
+                raise RuntimeError(f"{kind}, hx and cx should also be {dims}-D but got ({given}) tensors")
+        elif hx.dim() != dims:
+            kind = "For batched 3-D input" if dims == 3 else "For unbatched 2-D input"
+            raise RuntimeError(f"{kind}, hx should also be {dims}-D but got {hx.dim()}-D tensor")
+
+    def _check(self, x: Tensor, hx: Any) -> None:
+        """Torch's own checks, which read the batch off the input: time-major here whatever ``batch_first`` says."""
+        batch_first, self.batch_first = self.batch_first, False
+        try:
+            self.check_input(x, None)
+            if hx is not None:
+                self.check_forward_args(x, hx, None)
+        finally:
+            self.batch_first = batch_first
+        if x.shape[0] == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+
+    def _layers(self, x: Tensor, hx: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, Any]:
+        """Every layer and direction as one scan.
+
+        Shapes: x (T, B, I), hx (L*D, B, ...) or None -> y (T, B, D*O), state (L*D, B, ...).
+        """
+        directions = 2 if self.bidirectional else 1
+        finals: list[Any] = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for d in range(directions):
+                cell = self._cell(x.shape[-1]).train(self.training)
+                params = dict(zip(_order(cell), self._all_weights_of(layer, d), strict=True))
+                index = layer * directions + d
+                state = map_state(lambda s, i=index: s[i], hx) if hx is not None else self._zeros(cell, x)
+                y, final = scan(cell, params, x, state, lengths=lengths, resets=resets, reverse=d == 1)
+                outputs.append(y)
+                finals.append(final)
+            x = torch.cat(outputs, dim=-1) if directions == 2 else outputs[0]
+            if self.dropout and self.training and layer < self.num_layers - 1:
+                x = nn.functional.dropout(x, self.dropout)
+        return x, map_state(lambda *parts: torch.stack(parts), *finals)
+
+    def _all_weights_of(self, layer: int, direction: int) -> list[Tensor]:
+        """One layer's and direction's weights, in torch's order: ih, hh, then biases, then the projection."""
+        names = self._all_weights[layer * (2 if self.bidirectional else 1) + direction]
+        return [getattr(self, name) for name in names]
+
+    @staticmethod
+    def _zeros(cell: Cell, x: Tensor) -> Any:
+        sizes = cell.state_size if isinstance(cell.state_size, tuple) else (cell.state_size,)
+        zeros = tuple(x.new_zeros(x.shape[1], size) for size in sizes)
+        return zeros if isinstance(cell.state_size, tuple) else zeros[0]
+
+
+def _order(cell: Cell) -> list[str]:
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+    have = dict(cell.named_parameters())
+    return [name for name in names if name in have]

@@ -1,0 +1,186 @@
+"""A cell over time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..recurrence.call import checked_lengths, resets_complaints, state_complaints
+from ..recurrence.scan import scan
+
+
+class Recurrent(nn.Module):
+    """Run a cell over time, in one or both directions.
+
+    A cell is any ``nn.Module`` with ``state_size``, an int or a tuple of ints, whose ``forward(x, state)`` returns
+    ``(output, new_state)`` for one step; the state is one tensor (B, state_size) or a tuple of such. It may have
+    ``initial_state(batch_size)``, which gives the state to start from, and to which a reset returns; else that is zeros. A
+    cell that also says ``input_size`` and ``output_size`` has its input checked and can be linked in a `Stack`.
+
+    Args:
+        cell: the cell. With ``bidirectional`` a copy with its own freshly drawn parameters (every submodule that has
+            ``reset_parameters`` redraws; others start as copies) runs from the end to the start.
+        batch_first: whether x and y are (B, T, ...) instead of (T, B, ...). States never are.
+        bidirectional: both directions; y holds the outputs side by side, the state is the pair (forward, backward).
+        reverse: the one direction is from the last step to the first.
+
+    Shapes of a call: x (T, B, I); state as the cell's, each (B, size), None for the initial one; lengths (B,), in any
+        order, zero allowed; resets (T, B) bool (batch_first: (B, T)). Returns (y, state): y (T, B, O), or (T, B, 2 O) with
+        both directions, zero beyond a row's length; the state after each row's last step.
+    Raises: TypeError for what is no cell or no tensor; ValueError that lists every mismatch of shape, dtype, device, state,
+        lengths and resets.
+
+    >>> import torch, deeplstm
+    >>> layer = deeplstm.Recurrent(deeplstm.GRUCell(3, 4), bidirectional=True)
+    >>> y, (forward, backward) = layer(torch.zeros(5, 2, 3), lengths=[5, 2])
+    >>> y.shape
+    torch.Size([5, 2, 8])
+    """
+
+    def __init__(
+        self, cell: nn.Module, batch_first: bool = False, bidirectional: bool = False, reverse: bool = False
+    ) -> None:
+        super().__init__()
+        if not is_cell(cell):
+            raise TypeError(
+                f"Recurrent got {type(cell).__name__}, but a cell is expected: an nn.Module with state_size (an int or a tuple "
+                "of ints) whose forward(x, state) returns (output, new_state). Give the module a state_size."
+            )
+        if bidirectional and reverse:
+            raise ValueError(
+                "Recurrent got bidirectional=True and reverse=True; both directions include the reverse one. Leave one out."
+            )
+        self.cell = cell
+        self.batch_first, self.bidirectional, self.reverse = batch_first, bidirectional, reverse
+        if bidirectional:
+            self.cell_reverse = copy.deepcopy(cell)
+            redraw(self.cell_reverse)
+
+    @property
+    def input_size(self) -> int | None:
+        """I, where the cell says it."""
+        return getattr(self.cell, "input_size", None)
+
+    @property
+    def output_size(self) -> int | None:
+        """Width of y, where the cell says its own."""
+        size = getattr(self.cell, "output_size", None)
+        return None if size is None else size * (1 + self.bidirectional)
+
+    def forward(
+        self,
+        x: Tensor,
+        state: Any = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+        resets: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"Recurrent got an input of type {type(x).__name__}, but a tensor (T, B, ...) is expected. "
+                "For sequences of unequal length pass a padded tensor and lengths=."
+            )
+        if self.batch_first and x.dim() >= 2:
+            x = x.transpose(0, 1)
+            resets = resets.transpose(0, 1) if isinstance(resets, Tensor) and resets.dim() == 2 else resets
+        self._check(x, state, lengths, resets)
+        if self.bidirectional:
+            states = (None, None) if state is None else state
+            y, forward = self._run(self.cell, x, states[0], lengths, resets, reverse=False)
+            y_reverse, backward = self._run(self.cell_reverse, x, states[1], lengths, resets, reverse=True)
+            y, state = torch.cat([y, y_reverse], dim=-1), (forward, backward)
+        else:
+            y, state = self._run(self.cell, x, state, lengths, resets, reverse=self.reverse)
+        return (y.transpose(0, 1) if self.batch_first else y), state
+
+    def _run(
+        self, cell: nn.Module, x: Tensor, state: Any, lengths: Any, resets: Any, reverse: bool
+    ) -> tuple[Tensor, Any]:
+        T, B = x.shape[:2]
+        initial = initial_state(cell, x) if state is None or resets is not None else None
+        noise = weights = None
+        if hasattr(cell, "draw_noise"):  # a built-in cell; see cells/_cell.py
+            noise, weights = cell.draw_noise(T, B, like=x), cell.draw_weights()  # type: ignore[operator]
+        return scan(
+            cell,
+            weights,
+            x,
+            initial if state is None else state,
+            noise=noise,
+            lengths=lengths,
+            resets=resets,
+            initial=None if resets is None else initial,
+            reverse=reverse,
+        )
+
+    def _check(self, x: Tensor, state: Any, lengths: Any, resets: Any) -> None:
+        name, given = f"Recurrent({type(self.cell).__name__})", tuple(x.shape)
+        size = self.input_size
+        if x.dim() < 2 or (size is not None and (x.dim() != 3 or x.shape[-1] != size)):
+            order = "T, B" if not self.batch_first else "B, T"
+            given = (given[1], given[0], *given[2:]) if self.batch_first and len(given) >= 2 else given
+            raise ValueError(
+                f"{name} got input of shape {given}, but ({order}, {size or '...'}) is expected"
+                + (f", since the cell has input_size={size}" if size else "")
+                + ". Check the dimensions of the input, or build the cell for this size."
+            )
+        complaints: list[str] = []
+        weight = next((p for p in self.parameters() if p.is_floating_point()), None)
+        if weight is not None:
+            if x.device != weight.device:
+                complaints.append(f"input is on {x.device}, the weights are on {weight.device}: move one of them")
+            if size and x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+                complaints.append(f"input is {x.dtype}, the weights are {weight.dtype}: convert one of them")
+        T, B = x.shape[:2]
+        if state is not None:
+            one = state_shapes(self.cell, B)
+            complaints += state_complaints(state, (one, one) if self.bidirectional else one, x)
+        complaints += checked_lengths(lengths, T, B, torch.device("cpu"))[1] + resets_complaints(resets, T, B)
+        if complaints:
+            raise ValueError(f"{name}, input of shape (T, B, ...) = {given}: {'; '.join(complaints)}.")
+
+    def extra_repr(self) -> str:
+        flags = ("batch_first", "bidirectional", "reverse")
+        return ", ".join(f"{flag}=True" for flag in flags if getattr(self, flag))
+
+
+def is_cell(module: Any) -> bool:
+    """Whether a module says the size of a state, which is what makes it a cell."""
+    size = getattr(module, "state_size", None)
+    sizes = size if isinstance(size, tuple) else (size,)
+    return isinstance(module, nn.Module) and len(sizes) > 0 and all(isinstance(s, int) for s in sizes)
+
+
+def state_shapes(cell: nn.Module, B: int) -> Any:
+    """The shapes of a cell's state, nested as the state is."""
+    size = cell.state_size
+    return tuple((B, s) for s in size) if isinstance(size, tuple) else (B, size)
+
+
+def initial_state(cell: nn.Module, x: Tensor) -> Any:
+    """What a cell starts from: its own ``initial_state(batch_size)``, or zeros."""
+    B = x.shape[1]
+    if hasattr(cell, "initial_state"):
+        return cell.initial_state(B)  # type: ignore[operator]
+    dtype = x.dtype
+    if not dtype.is_floating_point:  # a cell that looks numbers up in a table
+        dtype = next((p.dtype for p in cell.parameters() if p.is_floating_point()), torch.get_default_dtype())
+    shapes = state_shapes(cell, B)
+    zeros = [
+        torch.zeros(s, dtype=dtype, device=x.device)
+        for s in (shapes if isinstance(cell.state_size, tuple) else [shapes])
+    ]
+    return tuple(zeros) if isinstance(cell.state_size, tuple) else zeros[0]
+
+
+def redraw(module: nn.Module) -> None:
+    """Draw a module's parameters anew: children first, so that a parent may set what it wants of theirs."""
+    for child in module.children():
+        redraw(child)
+    reset = getattr(module, "reset_parameters", None)
+    if reset is not None:
+        reset()

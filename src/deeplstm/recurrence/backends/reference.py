@@ -1,0 +1,89 @@
+"""The reference: the cell's own code in a loop. It defines what is right; every other backend is held to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..call import Call
+from ..lengths import mask
+from ..state import map_state
+
+
+def why_not(call: Call) -> list[str]:
+    """It runs everything."""
+    return []
+
+
+def run(call: Call) -> tuple[Tensor, Any]:
+    """Run a call; see `scan`."""
+    step, params = call.step, call.params
+    if isinstance(step, nn.Module):
+        if params is None:
+            return loop(step, call)
+        # around the whole loop, since exchanging a module's parameters costs more than a step of a small cell
+        swapped = {f"cell.{name}": value for name, value in params.items()}
+        result: tuple[Tensor, Any] = torch.func.functional_call(_Loop(step), swapped, (call,))
+        return result
+    return loop(lambda *arguments: step(params, *arguments), call)
+
+
+class _Loop(nn.Module):
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, call: Call) -> tuple[Tensor, Any]:
+        return loop(self.cell, call)
+
+
+def loop(step: Callable[..., tuple[Tensor, Any]], call: Call) -> tuple[Tensor, Any]:
+    """The recurrence: h_t = step(x_t, h_(t-1)), with resets before a step and lengths after it."""
+    x, state, T = call.x, call.state, call.x.shape[0]
+    alive, resets = None, call.resets
+    if call.lengths is not None:
+        alive = mask(call.lengths, T)  # (T, B)
+        # even NaN beyond a length must not reach a gradient, which a mask on the results alone would let through
+        x = torch.where(_like(alive, x), x, torch.zeros((), dtype=x.dtype, device=x.device))
+        resets = None if resets is None else resets & alive
+    outputs: list[Tensor] = []
+    for t in reversed(range(T)) if call.reverse else range(T):
+        if resets is not None:
+            state = _select(resets[t], call.initial, state)
+        y, new = step(x[t], state, *_noise_at(call, t))
+        if alive is None:
+            state = new
+        else:
+            y = torch.where(_like(alive[t], y), y, torch.zeros((), dtype=y.dtype, device=y.device))
+            state = _select(alive[t], new, state)
+        outputs.append(y)
+    if not outputs:
+        return _no_outputs(step, call), state
+    return torch.stack(outputs[::-1] if call.reverse else outputs), state
+
+
+def _noise_at(call: Call, t: int) -> tuple[()] | tuple[dict[str, Tensor]]:
+    if call.noise is None:
+        return ()
+    return ({name: m[t if m.shape[0] > 1 else 0] for name, m in call.noise.items()},)
+
+
+def _like(rows: Tensor, value: Tensor) -> Tensor:
+    """A mask of rows with as many dimensions as the value."""
+    return rows.reshape(rows.shape + (1,) * (value.dim() - rows.dim()))
+
+
+def _select(rows: Tensor, yes: Any, no: Any) -> Any:
+    return map_state(lambda a, b: torch.where(_like(rows, a), a, b), yes, no)
+
+
+@torch.no_grad()
+def _no_outputs(step: Callable[..., tuple[Tensor, Any]], call: Call) -> Tensor:
+    """For T = 0: a tensor without steps, as wide as one step's output."""
+    x = call.x.new_zeros(call.x.shape[1:])
+    noise = () if call.noise is None else ({n: m.new_zeros(m.shape[1:]) for n, m in call.noise.items()},)
+    y = step(x, call.state, *noise)[0]
+    return y.new_zeros(0, *y.shape)

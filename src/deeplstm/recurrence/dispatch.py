@@ -1,0 +1,101 @@
+"""Which backend runs a call, and why not the others.
+
+Backends stand in one ordered list; each answers ``why_not(call)`` with its reasons. "auto" takes the first that has none; a
+backend asked for by name runs or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from ..errors import BackendUnavailable
+from .backends import reference, torch_fused
+from .call import Call, name_of
+
+BACKENDS: dict[str, ModuleType] = {"torch": torch_fused, "reference": reference}
+
+_forced: ContextVar[str] = ContextVar("deeplstm_backend", default="auto")
+_recorder: ContextVar[tuple[list[Record], Callable[[], str]] | None] = ContextVar("deeplstm_recorder", default=None)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One decision: in which layer, what ran, on which backend, and why the earlier ones in the list did not."""
+
+    layer: str
+    what: str
+    backend: str
+    passed_over: dict[str, list[str]] = field(default_factory=dict)
+
+
+def checked_name(name: str) -> str:
+    if name != "auto" and name not in BACKENDS:
+        raise ValueError(f"backend={name!r} is given, one of auto, {', '.join(BACKENDS)} is expected.")
+    return name
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Run everything inside on one backend: "reference", "torch", or "auto" for the choice by itself.
+
+    A forced backend runs or raises `BackendUnavailable` with its reasons. Holds for this thread (or task) alone.
+
+    >>> import torch, deeplstm
+    >>> with deeplstm.backend("reference"):
+    ...     y, state = deeplstm.LSTM(3, 4)(torch.zeros(5, 2, 3))
+    """
+    token = _forced.set(checked_name(name))
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def forced() -> str:
+    """The backend that is asked for here, or "auto"."""
+    return _forced.get()
+
+
+def record(what: str, name: str, passed_over: dict[str, list[str]] | None = None) -> None:
+    """Note a decision for `recording`."""
+    recorder = _recorder.get()
+    if recorder is not None:
+        records, layer = recorder
+        records.append(Record(layer(), what, name, passed_over or {}))
+
+
+@contextmanager
+def recording(layer: Callable[[], str]) -> Iterator[list[Record]]:
+    """Collect the decisions made inside; ``layer`` names the layer that is running."""
+    records: list[Record] = []
+    token = _recorder.set((records, layer))
+    try:
+        yield records
+    finally:
+        _recorder.reset(token)
+
+
+def choose(call: Call, name: str | None = None) -> ModuleType:
+    """The backend that runs a call."""
+    wanted = forced() if name is None else checked_name(name)
+    names = list(BACKENDS) if wanted == "auto" else [wanted]
+    passed_over: dict[str, list[str]] = {}
+    for candidate in names:
+        reasons = BACKENDS[candidate].why_not(call)
+        if not reasons:
+            record(name_of(call.step), candidate, passed_over)
+            return BACKENDS[candidate]
+        passed_over[candidate] = reasons
+    raise unavailable(name_of(call.step), passed_over)
+
+
+def unavailable(what: str, passed_over: dict[str, list[str]]) -> BackendUnavailable:
+    """The error for a backend that was asked for and cannot run."""
+    reasons = " ".join(f"backend {name!r} cannot run {what}: {'; '.join(r)}." for name, r in passed_over.items())
+    return BackendUnavailable(
+        f"{reasons} Leave the choice to backend='auto', or use 'reference', which runs everything."
+    )

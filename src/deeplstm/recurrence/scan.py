@@ -1,0 +1,92 @@
+"""The one door to every recurrence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import dispatch
+from .call import Call, Step, checked_lengths, name_of, resets_complaints, state_complaints
+from .state import map_state, shapes_of
+
+
+def scan(
+    step: Step,
+    params: dict[str, Tensor] | None,
+    x: Tensor,
+    state: Any,
+    *,
+    noise: dict[str, Tensor] | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
+    resets: Tensor | None = None,
+    initial: Any = None,
+    reverse: bool = False,
+    backend: str | None = None,
+) -> tuple[Tensor, Any]:
+    """Run one step function over time: (y_t, state_t) = step(x_t, state_(t-1)).
+
+    Args:
+        step: a cell (``nn.Module``), called as ``cell(x_t, state)``, or a function ``step(params, x_t, state)``; either
+            returns ``(output, new_state)``, with the new state shaped as the old one.
+        params: for a function, what it gets; for a cell, tensors in the place of its parameters, None for its own.
+        x: the input of every step.
+        state: a tensor or a tuple of tensors; what the first step reads.
+        noise: masks by name, handed to the step as one more argument; a leading dimension of 1 stands for every step.
+        lengths: steps that each row really has, from 0 to T, in any order. y is zero beyond them, the state stays, and
+            what x holds there changes nothing.
+        resets: where true, the row's state is set to ``initial`` before that step.
+        initial: what a reset sets, shaped as the state; None: zeros.
+        reverse: from the last step to the first; y keeps its place.
+        backend: a name, or None for what `deeplstm.backend` says, else the first that can.
+
+    Shapes: x (T, B, ...); state (B, ...) each; noise (T or 1, B, ...); lengths (B,); resets (T, B) bool.
+        Returns y (T, B, O) and the state after each row's last step, as the state given.
+    Raises: ValueError that lists every mismatch; `BackendUnavailable` where the backend asked for cannot run it.
+
+    >>> import torch, deeplstm
+    >>> def leaky(params, x, state):
+    ...     new = params["a"] * state + x
+    ...     return new, new
+    >>> y, state = deeplstm.scan(leaky, {"a": torch.tensor(0.5)}, torch.ones(3, 1, 1), torch.zeros(1, 1))
+    >>> y.flatten().tolist()
+    [1.0, 1.5, 1.75]
+    """
+    if not isinstance(x, Tensor) or x.dim() < 2:
+        shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(
+            f"scan got x of shape {shape}, but (T, B, ...) is expected: time, batch, and what a step reads."
+        )
+    T, B = x.shape[:2]
+    given_lengths, complaints = checked_lengths(lengths, T, B, x.device)
+    complaints += resets_complaints(resets, T, B)
+    shapes = shapes_of(state)
+    bad = [s for s in _flat(shapes) if not isinstance(s, tuple) or s[:1] != (B,)]
+    if bad:
+        complaints.append(f"state has shapes {shapes}, tensors with B={B} rows are expected")
+    elif initial is not None:
+        complaints += state_complaints(initial, shapes, x, "initial")
+    for name, mask in (noise or {}).items():
+        if mask.dim() < 2 or mask.shape[0] not in (1, T) or mask.shape[1] != B:
+            complaints.append(f"noise[{name!r}] has shape {tuple(mask.shape)}, (T or 1, B, ...) is expected")
+    if complaints:
+        raise ValueError(f"scan over {name_of(step)}, x of shape {tuple(x.shape)}: {'; '.join(complaints)}.")
+    if resets is not None and initial is None:
+        initial = map_state(torch.zeros_like, state)
+    call = Call(step, params, x, state, initial, noise, given_lengths, resets, reverse)
+    y, new = dispatch.choose(call, backend).run(call)
+    if shapes_of(new) != shapes:
+        raise ValueError(
+            f"scan over {name_of(step)}: the step turned a state of shapes {shapes} into {shapes_of(new)}, "
+            "but the new state must be shaped as the old one. Check what the step returns: (output, new_state)."
+        )
+    return y, new
+
+
+def _flat(shapes: Any) -> list[Any]:
+    """The shapes in a nest of shapes: tuples of numbers, or names of wrong types."""
+    if isinstance(shapes, tuple) and shapes and not isinstance(shapes[0], int):
+        return [s for part in shapes for s in _flat(part)]
+    return [shapes]
