@@ -1,6 +1,8 @@
 """The choices of a training run: a plain dataclass, so that the command line, a TOML file and Python share them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Literal
 
 
@@ -81,49 +83,52 @@ class Training:
     """CPU threads; none: torch's own choice. Another number may change the last bits of a result."""
 
     def check(self) -> list[str]:
-        """Every value that cannot be used, in words; empty when all is well."""
-        wrong = [
-            f"training.{name} is {value!r}; it must be {expected}."
-            for name, ok, expected in _RANGES
-            if (value := getattr(self, name)) is not None and not ok(value)
+        """Every complaint about these choices, one line each; empty if they make sense together."""
+        complaints = [
+            f"training.{name}={getattr(self, name)}, but it must be {expected}"
+            for name, expected, fine in _RANGES
+            if (value := getattr(self, name)) is not None and not fine(value)
         ]
         defaults = {field.name: field.default for field in fields(self)}
-        wrong += [
-            f"training.{name} is {getattr(self, name)!r}, which {reason}; leave it out."
-            for names, unused, reason in (
-                (("momentum",), self.optimizer in ("adam", "adamw"), f"{self.optimizer} has no use for"),
-                (("divide_after", "divide_by"), self.schedule != "divide", f"schedule={self.schedule!r} has no use for"),
-            )
-            for name in names
-            if unused and getattr(self, name) != defaults[name]
-        ]
-        return wrong
+        for name, needed, wanted in (
+            ("momentum", "optimizer", ("sgd", "rmsprop")),
+            ("divide_after", "schedule", ("divide",)),
+            ("divide_by", "schedule", ("divide",)),
+        ):
+            chosen = getattr(self, needed)
+            if chosen not in wanted and getattr(self, name) != defaults[name]:
+                advice = f"leave it out or choose {needed}={' or '.join(wanted)}"
+                complaints.append(
+                    f"training.{name}={getattr(self, name)}, but {needed}={chosen} has no use for it: {advice}"
+                )
+        return complaints
 
 
-def _at_least(least: float) -> tuple:
-    return (lambda value: value >= least), f"at least {least}"
+def _at_least(least: float) -> tuple[str, Callable[[float], bool]]:
+    return f"a finite number of at least {least}", lambda value: least <= value < inf
 
 
-def _above(bound: float) -> tuple:
-    return (lambda value: bound < value < float("inf")), f"above {bound} and finite"
+def _above(bound: float) -> tuple[str, Callable[[float], bool]]:
+    return f"a finite number above {bound}", lambda value: bound < value < inf
 
 
-_RANGES = [
+_RANGES: list[tuple[str, str, Callable[[float], bool]]] = [
     ("epochs", *_above(0)),
     ("steps", *_at_least(1)),
     ("batch_size", *_at_least(1)),
     ("window", *_at_least(1)),
     ("lr", *_above(0)),
-    ("momentum", lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    ("momentum", "at least 0 and below 1", lambda value: 0 <= value < 1),
     ("weight_decay", *_at_least(0)),
     ("clip_norm", *_above(0)),
     ("warmup_steps", *_at_least(0)),
     ("divide_after", *_at_least(0)),
-    ("divide_by", lambda value: 1 <= value < float("inf"), "at least 1 and finite"),
+    ("divide_by", *_at_least(1)),
     ("validate_every", *_at_least(1)),
     ("patience", *_at_least(1)),
     ("save_every", *_at_least(1)),
     ("log_every", *_at_least(1)),
-    ("seed", lambda value: 0 <= value < 2**63, "between 0 and 2**63 - 1"),
+    ("seed", "at least 0 and below 2**63", lambda value: 0 <= value < 2**63),
     ("threads", *_at_least(1)),
 ]
+"""What each number must be; None is always fine where the type allows it."""

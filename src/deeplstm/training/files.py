@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -17,29 +16,19 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         OSError: nothing could be written (a full disk, no permission); the temporary file is gone, `path` untouched.
     """
     path = Path(path)
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp gives the file to its owner alone
         os.replace(temporary, path)
     except OSError as error:
-        raise OSError(error.errno, f"{error.strerror}: {path} was not written, its previous version is whole") from error
+        reason = f"{error.strerror}: {path} could not be written; what it held before is untouched"
+        raise OSError(error.errno, reason) from error
     finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
-
-
-def _umask() -> int:
-    """The process's file mask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:
