@@ -27,7 +27,9 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 
 docs: $(INSTALLED)
-	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/pdoc --docformat google --output-directory build/docs deeplstm
+	@echo "API pages: build/docs/index.html; the guides are the Markdown files in docs/"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
