@@ -65,6 +65,16 @@ def read_checkpoint(path: Path, network: nn.Module, identity: dict[str, Any]) ->
     return ours
 
 
+def finished_steps(path: Path) -> int:
+    """How many steps the checkpoint at `path` has behind it; 0 where there is none."""
+    if not path.exists():
+        return 0
+    try:
+        return int(_load(path)[OURS]["position"]["step"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path} is not the checkpoint of a run. Put this run's own file back.") from None
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

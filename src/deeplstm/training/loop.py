@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deeplstm.errors import InputError
+from deeplstm.recurrence.state import map_state
 from deeplstm.training.checkpoint import OURS
 from deeplstm.training.config import Training
 from deeplstm.training.interrupt import Interruption
@@ -122,7 +123,7 @@ class Loop(lightning.LightningModule):
     def _restore_generators_and_state(self, restored: dict[str, Any]) -> None:
         if self.trainer.global_step != self.position.step:
             raise ValueError(f"its loops stand at step {self.trainer.global_step}, its position at {self.position.step}")
-        self._state = self.transfer_batch_to_device(restored["state"], self.device, 0)
+        self._state = map_state(lambda part: part.to(self.device), restored["state"])
         torch.set_rng_state(restored["generator"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(restored["cuda_generators"])
@@ -182,10 +183,7 @@ class Loop(lightning.LightningModule):
         self._show()
 
     def _validate(self) -> dict[str, float]:
-        self.network.eval()
-        with torch.no_grad():
-            measured = {name: float(value) for name, value in self.problem.validate().items()}
-        self.network.train()
+        measured = {name: float(value) for name, value in self.problem.validate().items()}
         self._require_finite("validation loss", measured["loss"], self.position.step)
         position = self.position
         position.valid_loss = measured["loss"]
@@ -252,6 +250,4 @@ def _keep(state: State) -> State:
 
     A kernel may round differently for another layout, and then a resumed training would differ in the last bit.
     """
-    if isinstance(state, Tensor):
-        return state.detach().clone(memory_format=torch.contiguous_format)
-    return state if state is None else tuple(_keep(part) for part in state)
+    return map_state(lambda part: part.detach().clone(memory_format=torch.contiguous_format), state)

@@ -40,6 +40,8 @@ class Problem(Protocol):
     metrics: tuple[str, ...]
     """Names of what `validate` returns, in the order of the columns of metrics.csv; "loss" is among them."""
 
-    def loss(self, batch: Any, state: State) -> Loss: ...
+    def loss(self, batch: Any, state: State) -> Loss:
+        """What a batch comes to, starting from `state` (None: the beginning)."""
 
-    def validate(self) -> Mapping[str, float]: ...
+    def validate(self) -> Mapping[str, float]:
+        """The metrics of the held-out data. The network is in training mode before and after, not in between."""

@@ -1,27 +1,30 @@
-"""How far a training is: one bar over all its steps on a terminal, a plain line now and then elsewhere."""
+"""How far something long is: one bar on a terminal, a plain line now and then elsewhere."""
 
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 SECONDS_BETWEEN_LINES = 10.0
+MEGABYTE = 1_000_000
 
 
 class Display(ABC):
-    """Where a training says how far it is, between `start` and `stop`."""
+    """Where something long says how far it is, between `start` and `stop`."""
 
-    def start(self, step: int, total: int) -> None:
-        self._first, self._total, self._began = step, total, time.monotonic()
+    def start(self, done: int, total: int) -> None:
+        self._first, self._total, self._began = done, total, time.monotonic()
 
-    def update(self, step: int, text: str) -> None:
-        """Step `step` is done; `text` says what was measured."""
-        per_step = (time.monotonic() - self._began) / max(1, step - self._first)
-        left = timedelta(seconds=round(per_step * (self._total - step)))
-        self._draw(step, f"{text}  {left} left")
+    def update(self, done: int, text: str) -> None:
+        """`done` of the total, in steps or megabytes; `text` says what was measured."""
+        each = (time.monotonic() - self._began) / max(1, done - self._first)
+        left = timedelta(seconds=round(each * (self._total - done)))
+        self._draw(done, f"{text}  {left} left")
 
     def stop(self) -> None:
         """Nothing follows."""
@@ -31,7 +34,26 @@ class Display(ABC):
         """A message of its own, kept in view."""
 
     @abstractmethod
-    def _draw(self, step: int, text: str) -> None: ...
+    def _draw(self, done: int, text: str) -> None: ...
+
+
+@contextmanager
+def showing_bytes(quiet: bool, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to be called with the bytes done and the bytes in all; it shows them on a display of its own."""
+    shown = display(quiet)
+    started = False
+
+    def hear(done: int, total: int) -> None:
+        nonlocal started
+        if not started:
+            shown.start(0, total // MEGABYTE)
+            started = True
+        shown.update(done // MEGABYTE, what)
+
+    try:
+        yield hear
+    finally:
+        shown.stop()
 
 
 def display(quiet: bool) -> Display:
@@ -48,7 +70,7 @@ class Silence(Display):
     def say(self, text: str) -> None:
         pass
 
-    def _draw(self, step: int, text: str) -> None:
+    def _draw(self, done: int, text: str) -> None:
         pass
 
 
@@ -60,9 +82,9 @@ class Bar(Display):
         # Redrawing twice a second is plenty for a training, and leaves the cores to it.
         self._progress = Progress(*columns, console=console, refresh_per_second=2)
 
-    def start(self, step: int, total: int) -> None:
-        super().start(step, total)
-        self._task = self._progress.add_task("", total=total, completed=step)
+    def start(self, done: int, total: int) -> None:
+        super().start(done, total)
+        self._task = self._progress.add_task("", total=total, completed=done)
         self._progress.start()
 
     def stop(self) -> None:
@@ -71,22 +93,22 @@ class Bar(Display):
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
 
-    def _draw(self, step: int, text: str) -> None:
-        self._progress.update(self._task, completed=step, description=text)
+    def _draw(self, done: int, text: str) -> None:
+        self._progress.update(self._task, completed=done, description=text)
 
 
 class Lines(Display):
-    """A line every ten seconds, for log files; the last step always."""
+    """A line every ten seconds, for log files."""
 
-    def start(self, step: int, total: int) -> None:
-        super().start(step, total)
-        self._written = time.monotonic()
+    def start(self, done: int, total: int) -> None:
+        super().start(done, total)
+        self._written = self._began
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def _draw(self, step: int, text: str) -> None:
+    def _draw(self, done: int, text: str) -> None:
         now = time.monotonic()
-        if step == self._total or now - self._written >= SECONDS_BETWEEN_LINES:
+        if now - self._written >= SECONDS_BETWEEN_LINES:
             self._written = now
-            self.say(f"step {step}/{self._total}  {text}")
+            self.say(f"{done}/{self._total}  {text}")

@@ -170,7 +170,7 @@ def load_tensors(network: "nn.Module", tensors: Mapping[str, "Tensor"], source: 
     import torch
 
     if differences := compare_tensors(network, tensors):
-        raise InputError(joined(f"{source} does not fit the network that config.toml describes", differences))
+        raise InputError(joined(f"{source} does not fit the network that config.toml and vocabulary.json describe", differences))
     with torch.no_grad():
         for name, tensor in named_tensors(network).items():
             tensor.copy_(tensors[name])

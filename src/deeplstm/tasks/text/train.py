@@ -1,0 +1,173 @@
+"""Training a network on text, from files to a run folder; going on with it; and using it."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from deeplstm.errors import InputError
+from deeplstm.tasks.text.choices import TextConfig
+from deeplstm.tasks.text.corpus import Split, build_vocabulary, split, standard_library
+from deeplstm.tasks.text.encoded import Encoded
+from deeplstm.tasks.text.generate import generate
+from deeplstm.tasks.text.metrics import Score, evaluate
+from deeplstm.tasks.text.model import TextNetwork, build
+from deeplstm.tasks.text.problem import TextProblem
+from deeplstm.tasks.text.vocabulary import Vocabulary
+from deeplstm.training.checkpoint import finished_steps
+from deeplstm.training.curves import draw_curves
+from deeplstm.training.files import write_atomic
+from deeplstm.training.fit import Outcome, fit
+from deeplstm.training.loop import columns
+from deeplstm.training.metrics import MetricsFile
+from deeplstm.training.progress import display, showing_bytes
+from deeplstm.training.run_folder import Run
+from deeplstm.training.schedule import total_steps
+from deeplstm.training.surroundings import seeded, threads
+
+TASK = "text"
+SAMPLE_LENGTH = {"char": 600, "byte": 600, "word": 120}
+SAMPLE_TEMPERATURE = 0.7
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to. The scores are those of the best weights."""
+
+    run: Path
+    outcome: Outcome
+    train: Score
+    """On a stretch of the training text as long as the validation text."""
+    valid: Score
+    test: Score | None
+    parameters: dict[str, int]
+    unit: str
+    sample: str
+
+
+def train(
+    files: Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    config: TextConfig | None = None,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Result:
+    """Train a network on text files and keep it, and everything about it, in the new folder `out`.
+
+    Arguments:
+        files: the text, in this order; none: Python's own library, which every machine has.
+        config: what to choose; everything left out has a default.
+        overwrite: replace an existing run.
+        quiet: neither progress nor results on the screen.
+
+    Raises:
+        InputError: options or files that cannot be used (nothing is left behind); a loss that becomes NaN.
+        Interrupted: Ctrl-C; the training has been saved, and `resume` goes on with it.
+    """
+    config = config or TextConfig()
+    config.require()
+    with Run.create(out, overwrite=overwrite) as making:
+        _prepare([Path(file) for file in files] or standard_library(), making, config, quiet)
+    return _train(Run.open(out), config, resume=False, quiet=quiet)
+
+
+def resume(
+    out: str | os.PathLike[str],
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    lr: float | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Go on with the run in the folder `out`, exactly as if it had never been stopped.
+
+    Arguments:
+        epochs, steps: a new length of the whole training; for a run that is complete.
+        lr: a new learning rate from here on; for a run that was about to diverge.
+    """
+    run = Run.open(out)
+    config = run.read_config(TASK, TextConfig)
+    changes = {"epochs": epochs, "steps": steps, "lr": lr}
+    given = {name: value for name, value in changes.items() if value is not None}
+    if epochs is not None:
+        given.setdefault("steps", None)  # which would override them
+    if given:
+        config = replace(config, training=replace(config.training, **given))
+        config.require()
+    elif run.sample.exists():
+        raise InputError(f"{out} is complete; to train it further, say how long in all: --epochs or --steps.")
+    return _train(run, config, resume=True, quiet=quiet)
+
+
+def load(run: str | os.PathLike[str]) -> tuple[TextNetwork, Vocabulary, TextConfig]:
+    """The network of a run with its best weights, in evaluation mode; its vocabulary; its choices."""
+    folder = Run.open(run)
+    config = folder.read_config(TASK, TextConfig)
+    vocabulary = Vocabulary.load(folder.vocabulary)
+    network = build(config.model, len(vocabulary))
+    folder.read_weights(network)
+    return network.eval(), vocabulary, config
+
+
+def _prepare(files: Sequence[Path], run: Run, config: TextConfig, quiet: bool) -> None:
+    """All of the run that is known before training. The text is kept as numbers: a resumed run reads what it read."""
+    with showing_bytes(quiet, "MB looked through") as hear:
+        vocabulary = build_vocabulary(files, config.data, hear)
+    with showing_bytes(quiet, "MB encoded") as hear:
+        parts = split(files, config.data, run.data, vocabulary, hear)
+    vocabulary.save(run.vocabulary)
+    run.write_config(TASK, config)
+    with seeded(config.training.seed):
+        TextProblem(build(config.model, len(vocabulary)), parts, vocabulary, config)  # says if the text is too short
+
+
+def _train(run: Run, config: TextConfig, *, resume: bool, quiet: bool) -> Result:
+    vocabulary = Vocabulary.load(run.vocabulary)
+    parts = _encoded(run, config, vocabulary)
+    options = config.training
+    # Everything random comes from the seed: first the weights, then the dropout masks, in the order of the steps.
+    with seeded(options.seed), threads(options.threads):
+        problem = TextProblem(build(config.model, len(vocabulary)), parts, vocabulary, config)
+        total = total_steps(options, len(problem.train))
+        if (done := finished_steps(run.resume)) > total:
+            raise InputError(f"{run.path} has {done} steps behind it, more than the {total} asked for; ask for more.")
+        if resume:
+            run.write_config(TASK, config)
+            run.sample.unlink(missing_ok=True)  # written last, it says that a run is complete
+        say = display(quiet).say
+        say(f"{run.path}: {parts.train.tokens:,} {problem.unit} to train on, {parts.valid.tokens:,} to validate on")
+        say(f"{problem.network.parameter_counts()['total']:,} parameters, {total:,} steps of {options.batch_size} x {options.window}")
+        outcome = fit(problem, options, run, resume=resume, quiet=quiet)
+        return _finish(run, config, problem, parts, outcome)
+
+
+def _encoded(run: Run, config: TextConfig, vocabulary: Vocabulary) -> Split:
+    train, valid = (Encoded.load(run.data / f"{name}.bin", vocabulary) for name in ("train", "valid"))
+    test = Encoded.load(run.data / "test.bin", vocabulary) if config.data.test else None
+    return Split(train, valid, test)
+
+
+def _finish(run: Run, config: TextConfig, problem: TextProblem, parts: Split, outcome: Outcome) -> Result:
+    """Scores, curves and a sample of the best weights."""
+    network, vocabulary, options = problem.network, problem.vocabulary, config.training
+    network.to(device(options.device))
+    streams = {"batch_size": options.batch_size, "window": options.window}
+    stretch = parts.train.open()[: parts.valid.tokens]
+    trained = evaluate(network, stretch, vocabulary, **streams)
+    valid = evaluate(network, parts.valid.open(), vocabulary, **streams)
+    test = evaluate(network, parts.test.open(), vocabulary) if parts.test else None
+    network.to("cpu").eval()
+    draw_curves(MetricsFile(run.metrics, columns(problem.metrics)).read(), run.curves, problem.unit)
+    length = SAMPLE_LENGTH[vocabulary.level]
+    pieces = generate(network, vocabulary, length=length, temperature=SAMPLE_TEMPERATURE, seed=options.seed)
+    sample = "".join(pieces)
+    write_atomic(run.sample, sample.encode())
+    return Result(run.path, outcome, trained, valid, test, network.parameter_counts(), problem.unit, sample)
+
+
+def device(name: str) -> torch.device:
+    """The device that an option names; auto takes the GPU if there is one."""
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
