@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..recurrence.call import checked_lengths, resets_complaints, state_complaints
+from ..recurrence.call import (
+    checked_lengths,
+    is_cell,
+    resets_complaints,
+    state_complaints,
+    state_dtype_complaints,
+    state_shapes,
+)
 from ..recurrence.scan import scan
 
 
@@ -129,16 +136,18 @@ class Recurrent(nn.Module):
                 + ". Check the dimensions of the input, or build the cell for this size."
             )
         complaints: list[str] = []
+        same_dtype = size is not None and not torch.is_autocast_enabled(x.device.type)
         weight = next((p for p in self.parameters() if p.is_floating_point()), None)
         if weight is not None:
             if x.device != weight.device:
                 complaints.append(f"input is on {x.device}, the weights are on {weight.device}: move one of them")
-            if size and x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            if same_dtype and x.dtype != weight.dtype:
                 complaints.append(f"input is {x.dtype}, the weights are {weight.dtype}: convert one of them")
         T, B = x.shape[:2]
         if state is not None:
             one = state_shapes(self.cell, B)
-            complaints += state_complaints(state, (one, one) if self.bidirectional else one, x)
+            misshapen = state_complaints(state, (one, one) if self.bidirectional else one, x)
+            complaints += misshapen or (state_dtype_complaints(state, x.dtype) if same_dtype else [])
         complaints += checked_lengths(lengths, T, B, torch.device("cpu"))[1] + resets_complaints(resets, T, B)
         if complaints:
             raise ValueError(f"{name}, input of shape (T, B, ...) = {given}: {'; '.join(complaints)}.")
@@ -146,19 +155,6 @@ class Recurrent(nn.Module):
     def extra_repr(self) -> str:
         flags = ("batch_first", "bidirectional", "reverse")
         return ", ".join(f"{flag}=True" for flag in flags if getattr(self, flag))
-
-
-def is_cell(module: Any) -> bool:
-    """Whether a module says the size of a state, which is what makes it a cell."""
-    size = getattr(module, "state_size", None)
-    sizes = size if isinstance(size, tuple) else (size,)
-    return isinstance(module, nn.Module) and len(sizes) > 0 and all(isinstance(s, int) for s in sizes)
-
-
-def state_shapes(cell: nn.Module, B: int) -> Any:
-    """The shapes of a cell's state, nested as the state is."""
-    size = cell.state_size
-    return tuple((B, s) for s in size) if isinstance(size, tuple) else (B, size)
 
 
 def initial_state(cell: nn.Module, x: Tensor) -> Any:

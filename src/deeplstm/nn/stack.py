@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..cells._cell import probability_complaints, raise_all
-from ..recurrence.call import checked_lengths
+from ..recurrence.call import checked_lengths, is_cell
 from ..recurrence.lengths import mask
 from ._drop_in import DropIn
 from ._table import table
-from .recurrent import Recurrent, is_cell
+from .recurrent import Recurrent
 from .regularize import VariationalDropout
 
 Skip = Literal["residual", "dense", "highway"]

@@ -33,6 +33,19 @@ def name_of(step: Step) -> str:
     return type(step).__name__ if isinstance(step, nn.Module) else getattr(step, "__name__", repr(step))
 
 
+def is_cell(module: Any) -> bool:
+    """Whether a module says the size of a state, which is what makes it a cell."""
+    size = getattr(module, "state_size", None)
+    sizes = size if isinstance(size, tuple) else (size,)
+    return isinstance(module, nn.Module) and len(sizes) > 0 and all(isinstance(s, int) for s in sizes)
+
+
+def state_shapes(cell: nn.Module, B: int) -> Any:
+    """The shapes of a cell's state, nested as the state is."""
+    size = cell.state_size
+    return tuple((B, s) for s in size) if isinstance(size, tuple) else (B, size)
+
+
 def checked_lengths(
     lengths: Tensor | Sequence[int] | None, T: int, B: int, device: torch.device
 ) -> tuple[Tensor | None, list[str]]:
@@ -42,7 +55,10 @@ def checked_lengths(
     if isinstance(lengths, Tensor):
         given = lengths.detach()
     else:
-        given = torch.tensor(list(lengths), dtype=None if len(lengths) else torch.int64)
+        try:
+            given = torch.tensor(list(lengths), dtype=None if len(lengths) else torch.int64)
+        except (TypeError, ValueError):
+            return None, [f"lengths are {lengths!r}, a tensor or a list of B={B} whole numbers is expected"]
     if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
         return None, [f"lengths are {given.dtype}, whole numbers are expected"]
     if given.shape != (B,):
@@ -74,3 +90,31 @@ def state_complaints(state: Any, wanted: Any, like: Tensor, what: str = "state")
         return [f"{what} has shapes {shapes_of(state)}, {wanted} is expected"]
     moved = {str(t.device) for t in tensors_of(state)} - {str(like.device)}
     return [f"{what} is on {', '.join(sorted(moved))}, but the input is on {like.device}"] if moved else []
+
+
+def state_dtype_complaints(state: Any, dtype: torch.dtype) -> list[str]:
+    """What is wrong with a state whose real numbers should be of this dtype."""
+    others = {str(t.dtype) for t in tensors_of(state) if t.is_floating_point()} - {str(dtype)}
+    return [f"state is {', '.join(sorted(others))}, the input is {dtype}: convert one of them"] if others else []
+
+
+def check_result(call: Call, result: Any) -> None:
+    """Raise where a step gave something else than an output with B rows and a state shaped as the one it got."""
+    name, B = name_of(call.step), call.x.shape[1]
+    if not isinstance(result, tuple | list) or len(result) != 2 or not isinstance(result[0], Tensor):
+        given = [type(part).__name__ for part in result] if isinstance(result, tuple | list) else type(result).__name__
+        raise TypeError(
+            f"scan over {name}: the step returned {given}, but (output, new_state) is expected, the output a tensor. "
+            "Check what it returns."
+        )
+    output, new = result
+    complaints = []
+    if output.shape[:1] != (B,):
+        complaints.append(f"an output of shape {tuple(output.shape)}, where {B} rows are expected")
+    if shapes_of(new) != shapes_of(call.state):
+        complaints.append(f"a state of shapes {shapes_of(new)}, where {shapes_of(call.state)} came in")
+    if complaints:
+        raise ValueError(
+            f"scan over {name}: the step returned {' and '.join(complaints)}. It must return (output, new_state), the "
+            "new state shaped as the old one."
+        )

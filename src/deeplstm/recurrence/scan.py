@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import dispatch
-from .call import Call, Step, checked_lengths, name_of, resets_complaints, state_complaints
+from .call import Call, Step, checked_lengths, is_cell, name_of, resets_complaints, state_complaints, state_shapes
 from .state import map_state, shapes_of
 
 
@@ -64,9 +64,11 @@ def scan(
     complaints += resets_complaints(resets, T, B)
     shapes = shapes_of(state)
     bad = [s for s in _flat(shapes) if not isinstance(s, tuple) or s[:1] != (B,)]
-    if bad:
+    if isinstance(step, nn.Module) and is_cell(step):
+        complaints += state_complaints(state, state_shapes(step, B), x)
+    elif bad:
         complaints.append(f"state has shapes {shapes}, tensors with B={B} rows are expected")
-    elif initial is not None:
+    if initial is not None:
         complaints += state_complaints(initial, shapes, x, "initial")
     for name, mask in (noise or {}).items():
         if mask.dim() < 2 or mask.shape[0] not in (1, T) or mask.shape[1] != B:
@@ -76,13 +78,7 @@ def scan(
     if resets is not None and initial is None:
         initial = map_state(torch.zeros_like, state)
     call = Call(step, params, x, state, initial, noise, given_lengths, resets, reverse)
-    y, new = dispatch.choose(call, backend).run(call)
-    if shapes_of(new) != shapes:
-        raise ValueError(
-            f"scan over {name_of(step)}: the step turned a state of shapes {shapes} into {shapes_of(new)}, "
-            "but the new state must be shaped as the old one. Check what the step returns: (output, new_state)."
-        )
-    return y, new
+    return dispatch.choose(call, backend).run(call)
 
 
 def _flat(shapes: Any) -> list[Any]:

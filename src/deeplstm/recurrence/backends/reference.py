@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..call import Call
+from ..call import Call, check_result
 from ..lengths import mask
 from ..state import map_state
 
@@ -53,7 +53,10 @@ def loop(step: Callable[..., tuple[Tensor, Any]], call: Call) -> tuple[Tensor, A
     for t in reversed(range(T)) if call.reverse else range(T):
         if resets is not None:
             state = _select(resets[t], call.initial, state)
-        y, new = step(x[t], state, *_noise_at(call, t))
+        result = step(x[t], state, *_noise_at(call, t))
+        if not outputs:
+            check_result(call, result)
+        y, new = result
         if alive is None:
             state = new
         else:
