@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,29 @@ def raise_all(name: str, complaints: Iterable[str]) -> None:
         raise ValueError(f"{name}: " + "; ".join(found) + ".")
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
 def size_complaints(**sizes: object) -> list[str]:
     """A complaint for every size that is not a whole number of at least 1."""
     return [
         f"{name}={value!r} is given, a whole number of at least 1 is expected"
         for name, value in sizes.items()
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1
+        if not is_whole(value) or value < 1
+    ]
+
+
+def number_complaints(**numbers: object) -> list[str]:
+    """A complaint for every value that is neither None nor a finite number."""
+    return [
+        f"{name}={value!r} is given, a number is expected"
+        for name, value in numbers.items()
+        if value is not None and not is_number(value)
     ]
 
 
@@ -34,7 +51,7 @@ def probability_complaints(**probabilities: object) -> list[str]:
     return [
         f"{name}={value!r} is given, a probability in [0, 1) is expected"
         for name, value in probabilities.items()
-        if not isinstance(value, int | float) or not 0 <= value < 1
+        if not is_number(value) or not 0 <= value < 1
     ]
 
 
@@ -62,7 +79,10 @@ class Cell(nn.Module):
     output_size: int
     state_size: int | tuple[int, ...]
 
-    def __init__(self, input_size: int, hidden_size: int, options: dict[str, Any]) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, options: dict[str, Any], complaints: Iterable[str] = ()
+    ) -> None:
+        """``complaints``: what the subclass found wrong with its own options, raised together with what is found here."""
         super().__init__()
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -73,8 +93,11 @@ class Cell(nn.Module):
         self.weight_drop: float = options.get("weight_drop", 0.0)
         raise_all(
             type(self).__name__,
-            size_complaints(input_size=input_size, hidden_size=hidden_size)
-            + probability_complaints(recurrent_dropout=self.recurrent_dropout, weight_drop=self.weight_drop),
+            [
+                *size_complaints(input_size=input_size, hidden_size=hidden_size),
+                *complaints,
+                *probability_complaints(recurrent_dropout=self.recurrent_dropout, weight_drop=self.weight_drop),
+            ],
         )
 
     def forward(self, x: Tensor, state: Any = None, noise: Noise | None = None) -> tuple[Tensor, Any]:
@@ -135,13 +158,18 @@ class Cell(nn.Module):
     def _checked_state(self, x: Tensor, state: Any) -> Any:
         sizes = self.state_size if isinstance(self.state_size, tuple) else (self.state_size,)
         name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"{name} got an input of type {type(x).__name__}, but a tensor (B, {self.input_size}) is expected."
+            )
         weight = next(self.parameters())
+        mixed = torch.is_autocast_enabled(x.device.type)
         complaints = []
         if x.shape[-1:] != (self.input_size,):
             complaints.append(
                 f"input of shape {tuple(x.shape)} is given, but input_size={self.input_size} asks for (B, {self.input_size})"
             )
-        elif x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        elif x.dtype != weight.dtype and not mixed:
             complaints.append(f"input of {x.dtype} is given, but the weights are {weight.dtype}: convert one of them")
         if x.device != weight.device:
             complaints.append(f"input on {x.device} is given, but the weights are on {weight.device}: move one of them")
@@ -149,11 +177,15 @@ class Cell(nn.Module):
             zeros = tuple(x.new_zeros(*x.shape[:-1], size) for size in sizes)
             state = zeros if isinstance(self.state_size, tuple) else zeros[0]
         else:
-            parts = state if isinstance(self.state_size, tuple) else (state,)
+            parts = state if isinstance(self.state_size, tuple) and isinstance(state, tuple | list) else (state,)
             wanted = [(*x.shape[:-1], size) for size in sizes]
-            given = [tuple(p.shape) for p in parts] if isinstance(parts, tuple | list) else type(parts).__name__
+            given = [tuple(p.shape) if isinstance(p, Tensor) else type(p).__name__ for p in parts]
             if given != wanted:
                 complaints.append(f"a state of shapes {given} is given, {wanted} is expected for this input")
+            elif not mixed and (dtypes := {p.dtype for p in parts} - {x.dtype}):
+                complaints.append(
+                    f"a state of {', '.join(map(str, dtypes))} is given, but the input is {x.dtype}: convert one"
+                )
         raise_all(name, complaints)
         return state
 

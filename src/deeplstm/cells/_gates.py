@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._cell import Cell, raise_all, size_complaints
+from ._cell import Cell, size_complaints
 
 GateSharing = Literal["shared", "separate"] | Mapping[str, Sequence[int]]
 
@@ -30,7 +30,7 @@ def activation_complaints(**activations: object) -> list[str]:
     return [
         f"{name}={value!r} is given, one of {', '.join(ACTIVATIONS)} is expected"
         for name, value in activations.items()
-        if value not in ACTIVATIONS
+        if not isinstance(value, str) or value not in ACTIVATIONS
     ]
 
 
@@ -118,14 +118,15 @@ class GatedCell(Cell):
         read_size: int,
         options: dict[str, Any],
         factory: dict[str, Any],
+        complaints: Iterable[str] = (),
         groups: Sequence[Sequence[str]] | None = None,
         x_direct: Sequence[str] = (),
     ) -> None:
         """``groups``: which gates may share hidden layers; ``x_direct``: gates that always read x directly."""
-        super().__init__(input_size, hidden_size, options)
+        layers, found = layers_of_gates(gate_names, options)
+        super().__init__(input_size, hidden_size, options, [*complaints, *found])
         self.gate_names = tuple(gate_names)
         bias, norm = options["bias"], options["norm"]
-        layers = self._layers_of_gates(options)
         direct = [g for g in gate_names if not layers[g] or options["gate_shortcut"]]
         self.direct_h = tuple(direct)
         self.direct_x = tuple(g for g in gate_names if g in direct or g in x_direct)
@@ -158,34 +159,6 @@ class GatedCell(Cell):
                     norm,
                     **factory,
                 )
-
-    def _layers_of_gates(self, options: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-        sharing, layers = options["gate_sharing"], options["gate_layers"]
-        complaints = activation_complaints(gate_activation=options["gate_activation"])
-        if isinstance(sharing, Mapping):
-            unknown = sorted(set(sharing) - set(self.gate_names))
-            if unknown:
-                complaints.append(
-                    f"gate_sharing names {', '.join(unknown)}, this cell's gates are {', '.join(self.gate_names)}"
-                )
-            if layers:
-                complaints.append(
-                    f"gate_layers={layers!r} and a gate_sharing per gate are given: put the layers into the dict alone"
-                )
-            of_gate = {g: _as_sizes(sharing.get(g, ())) for g in self.gate_names}
-        elif sharing in ("shared", "separate"):
-            of_gate = dict.fromkeys(self.gate_names, _as_sizes(layers))
-        else:
-            complaints.append(f"gate_sharing={sharing!r} is given, 'shared', 'separate' or a dict per gate is expected")
-            of_gate = {}
-        for gate, sizes in of_gate.items():
-            complaints += size_complaints(**{f"gate_layers[{gate}][{n}]": size for n, size in enumerate(sizes)})
-        if options["gate_shortcut"] and not any(of_gate.values()):
-            complaints.append(
-                "gate_shortcut=True is given, but no gate has hidden layers: set gate_layers, or leave it out"
-            )
-        raise_all(type(self).__name__, dict.fromkeys(complaints))
-        return of_gate
 
     @property
     def mlps(self) -> list[GateMLP]:
@@ -250,8 +223,35 @@ class GatedCell(Cell):
                 cast(Tensor, mlp.layers[-1].bias)[mlp.gates.index(gate) * H :][:H] = value
 
 
+def layers_of_gates(gate_names: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """The widths of every gate's hidden layers, and what is wrong with the options that say them."""
+    sharing, layers, shortcut = options["gate_sharing"], options["gate_layers"], options["gate_shortcut"]
+    complaints = activation_complaints(gate_activation=options["gate_activation"])
+    of_gate: dict[str, tuple[int, ...]] = {}
+    if isinstance(sharing, Mapping):
+        of_gate = {gate: _as_sizes(sharing.get(gate, ())) for gate in gate_names}
+        if unknown := sorted(map(str, set(sharing) - set(gate_names))):
+            complaints.append(f"gate_sharing names {', '.join(unknown)}, this cell's gates are {', '.join(gate_names)}")
+        if layers:
+            complaints.append(
+                f"gate_layers={layers!r} and a gate_sharing per gate are given: put the layers into the dict alone"
+            )
+        sizes = {f"gate_sharing[{gate!r}]": sizes for gate, sizes in of_gate.items()}
+    else:
+        if sharing not in ("shared", "separate"):
+            complaints.append(f"gate_sharing={sharing!r} is given, 'shared', 'separate' or a dict per gate is expected")
+        of_gate = dict.fromkeys(gate_names, _as_sizes(layers))
+        sizes = {"gate_layers": _as_sizes(layers)}
+    complaints += size_complaints(**{f"{name}[{n}]": size for name, of in sizes.items() for n, size in enumerate(of)})
+    if shortcut and not any(of_gate.values()):
+        complaints.append(
+            "gate_shortcut=True is given, but no gate has hidden layers: set gate_layers, or leave it out"
+        )
+    return of_gate, complaints
+
+
 def _as_sizes(layers: Any) -> tuple[Any, ...]:
-    return (layers,) if isinstance(layers, int) else tuple(layers)
+    return tuple(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else (layers,)
 
 
 def _product(value: Tensor, weight: Tensor | None, bias: Tensor | None, norm: nn.LayerNorm | None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._cell import Noise, options_in, probability_complaints, raise_all, zone_out
+from ._cell import Noise, options_in, probability_complaints, zone_out
 from ._gates import GatedCell, GateSharing
 
 
@@ -73,7 +73,6 @@ class GRUCell(GatedCell):
         dtype: torch.dtype | None = None,
     ) -> None:
         options = options_in(locals())
-        raise_all(type(self).__name__, probability_complaints(zoneout=zoneout))
         factory = {"device": device, "dtype": dtype}
         super().__init__(
             input_size,
@@ -82,6 +81,7 @@ class GRUCell(GatedCell):
             hidden_size,
             options,
             factory,
+            probability_complaints(zoneout=zoneout),
             groups=None if reset_after else [self.gate_names[:2], self.gate_names[2:]],
             x_direct=("candidate",) if reset_after else (),
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._cell import Cell, Noise, options_in, probability_complaints, raise_all, size_complaints, zone_out
+from ._cell import Cell, Noise, number_complaints, options_in, probability_complaints, size_complaints, zone_out
 
 
 class HighwayCell(Cell):
@@ -65,9 +65,8 @@ class HighwayCell(Cell):
         dtype: torch.dtype | None = None,
     ) -> None:
         options = options_in(locals())
-        complaints = size_complaints(micro_steps=micro_steps) + probability_complaints(zoneout=zoneout)
-        raise_all(type(self).__name__, complaints)
-        super().__init__(input_size, hidden_size, options)
+        complaints = size_complaints(micro_steps=micro_steps) + number_complaints(transform_bias=transform_bias)
+        super().__init__(input_size, hidden_size, options, complaints + probability_complaints(zoneout=zoneout))
         self.gate_names = ("candidate", "transform") if coupled else ("candidate", "transform", "carry")
         self.micro_steps, self.coupled = micro_steps, coupled
         self.transform_bias, self.zoneout_h = transform_bias, zoneout

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._cell import Noise, options_in, probability_complaints, raise_all, zone_out
+from ._cell import Noise, is_number, is_whole, number_complaints, options_in, probability_complaints, zone_out
 from ._gates import GatedCell, GateSharing, normed
 
 
@@ -92,17 +92,17 @@ class LSTMCell(GatedCell):
             complaints.append(f"zoneout={zoneout!r} is given, one probability or a pair (for h, for c) is expected")
         else:
             complaints += probability_complaints(zoneout_h=self_zoneout[0], zoneout_c=self_zoneout[1])
-        if not 0 <= proj_size < hidden_size:
+        if not is_whole(proj_size) or proj_size < 0 or (is_whole(hidden_size) and proj_size >= hidden_size):
             complaints.append(
-                f"proj_size={proj_size!r} is given, 0 <= proj_size < hidden_size={hidden_size} is expected"
+                f"proj_size={proj_size!r} is given, a whole number from 0 to below hidden_size={hidden_size!r} is expected"
             )
-        if cell_clip is not None and not cell_clip > 0:
+        if cell_clip is not None and not (is_number(cell_clip) and cell_clip > 0):
             complaints.append(f"cell_clip={cell_clip!r} is given, a number above 0 is expected")
+        complaints += number_complaints(forget_bias=forget_bias)
         if forget_bias is not None and not bias:
             complaints.append(f"forget_bias={forget_bias!r} is given with bias=False: leave one of them out")
-        raise_all(type(self).__name__, complaints)
         read_size = proj_size or hidden_size
-        super().__init__(input_size, hidden_size, self.gate_names, read_size, options, factory)
+        super().__init__(input_size, hidden_size, self.gate_names, read_size, options, factory, complaints)
         self.output_size = read_size
         self.state_size = (read_size, hidden_size)
         self.coupled, self.cell_clip, self.forget_bias = coupled, cell_clip, forget_bias

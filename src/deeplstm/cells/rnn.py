@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._cell import Noise, options_in, probability_complaints, raise_all, zone_out
+from ._cell import Noise, options_in, probability_complaints, zone_out
 from ._gates import ACTIVATIONS, GatedCell, GateSharing
 
 
@@ -66,9 +66,8 @@ class RNNCell(GatedCell):
         complaints = probability_complaints(zoneout=zoneout)
         if nonlinearity not in ("tanh", "relu"):
             complaints.append(f"nonlinearity={nonlinearity!r} is given, 'tanh' or 'relu' is expected")
-        raise_all(type(self).__name__, complaints)
         factory = {"device": device, "dtype": dtype}
-        super().__init__(input_size, hidden_size, self.gate_names, hidden_size, options, factory)
+        super().__init__(input_size, hidden_size, self.gate_names, hidden_size, options, factory, complaints)
         self.nonlinearity, self.zoneout_h = nonlinearity, zoneout
         self.reset_parameters()
 
