@@ -13,7 +13,7 @@ from ..cells._cell import Cell
 from ..recurrence import dispatch
 from ..recurrence.call import checked_lengths, resets_complaints
 from ..recurrence.scan import scan
-from ..recurrence.state import map_state
+from ..recurrence.state import map_state, tensors_of
 
 
 class DropIn(nn.RNNBase):
@@ -57,9 +57,12 @@ class DropIn(nn.RNNBase):
                 f"{type(self).__name__} got a PackedSequence and lengths=; the former has lengths. Leave one out."
             )
         padded, lengths = pad_packed_sequence(input)  # (T, B, I), in the caller's order of rows
-        self.check_input(input.data, input.batch_sizes)
-        if hx is not None:
-            self.check_forward_args(input.data, hx, input.batch_sizes)
+        hx = self._checked(padded, hx)
+        resets = self._time_major(resets)
+        if complaints := resets_complaints(resets, *padded.shape[:2]):
+            raise ValueError(
+                f"{type(self).__name__}, packed input of (T, B) = {(*padded.shape[:2],)}: {complaints[0]}."
+            )
         y, state = self._layers(padded, hx, lengths, resets)
         rows = input.sorted_indices
         y, lengths = (y, lengths) if rows is None else (y[:, rows], lengths[rows.cpu()])
@@ -68,7 +71,8 @@ class DropIn(nn.RNNBase):
     def _padded(self, input: Tensor, hx: Any, lengths: Any, resets: Any) -> Any:
         name = type(self).__name__
         if input.dim() not in (2, 3):
-            raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+            noun = " tensor" if name == "RNN" else ""
+            raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D{noun} instead")
         unbatched = input.dim() == 2
         if hx is not None:
             self._check_hx_dims(hx, 2 if unbatched else 3)
@@ -78,9 +82,9 @@ class DropIn(nn.RNNBase):
             resets = resets[:, None] if isinstance(resets, Tensor) and resets.dim() == 1 else resets
         elif self.batch_first:
             input = input.transpose(0, 1)
-            resets = resets.transpose(0, 1) if isinstance(resets, Tensor) and resets.dim() == 2 else resets
+            resets = self._time_major(resets)
         T, B = input.shape[:2]
-        self._check(input, hx)
+        hx = self._checked(input, hx)
         checked, complaints = checked_lengths(lengths, T, B, input.device)
         complaints += resets_complaints(resets, T, B)
         if complaints:
@@ -90,28 +94,47 @@ class DropIn(nn.RNNBase):
             return y.squeeze(1), map_state(lambda s: s.squeeze(1), state)
         return (y.transpose(0, 1) if self.batch_first else y), state
 
+    def _time_major(self, resets: Any) -> Any:
+        turn = self.batch_first and isinstance(resets, Tensor) and resets.dim() == 2
+        return resets.transpose(0, 1) if turn else resets
+
+    # Torch's own errors, word for word, for what its forward checks; it leaves some mistakes to its kernels
+
     def _check_hx_dims(self, hx: Any, dims: int) -> None:
-        """Torch's own messages, which differ between the LSTM and the others."""
-        if isinstance(hx, tuple):
-            if any(part.dim() != dims for part in hx):
-                kind = "For batched 3-D input" if dims == 3 else "For unbatched 2-D input"
-                given = ", ".join(f"{part.dim()}-D" for part in hx)
-                raise RuntimeError(f"{kind}, hx and cx should also be {dims}-D but got ({given}) tensors")
+        kind = "For batched 3-D input" if dims == 3 else "For unbatched 2-D input"
+        if self.mode == "LSTM":
+            given = hx[0].dim(), hx[1].dim()
+            if given != (dims, dims):
+                raise RuntimeError(
+                    f"{kind}, hx and cx should also be {dims}-D but got ({given[0]}-D, {given[1]}-D) tensors"
+                )
         elif hx.dim() != dims:
-            kind = "For batched 3-D input" if dims == 3 else "For unbatched 2-D input"
             raise RuntimeError(f"{kind}, hx should also be {dims}-D but got {hx.dim()}-D tensor")
 
-    def _check(self, x: Tensor, hx: Any) -> None:
-        """Torch's own checks, which read the batch off the input: time-major here whatever ``batch_first`` says."""
-        batch_first, self.batch_first = self.batch_first, False
-        try:
-            self.check_input(x, None)
-            if hx is not None:
-                self.check_forward_args(x, hx, None)
-        finally:
-            self.batch_first = batch_first
+    def _checked(self, x: Tensor, hx: Any) -> Any:
+        """The state as a tuple or a tensor, after torch's checks of both, for x (T, B, I)."""
+        as_given = x.transpose(0, 1) if self.batch_first else x
+        self.check_input(as_given, None)
+        if hx is not None:
+            self.check_forward_args(as_given, hx, None)
+        hx = tuple(hx) if isinstance(hx, list) else hx
+        if self.mode == "LSTM" and hx is not None and len(hx) != 2:
+            raise RuntimeError("lstm expects two hidden states")
+        for what, others in (("parameter", [next(self.parameters())]), ("hidden", tensors_of(hx))):
+            if moved := [other.device for other in others if other.device != x.device]:
+                raise RuntimeError(
+                    f"Input and {what} tensors are not at the same device, found input tensor at {x.device} and {what} "
+                    f"tensor at {moved[0]}"
+                )
+        dtypes = {s.dtype for s in tensors_of(hx)} - {x.dtype}
+        if dtypes and not torch.is_autocast_enabled(x.device.type):
+            raise RuntimeError(
+                "Input and hidden tensors are not the same dtype, found input tensor with "
+                f"{x.dtype} and hidden tensor with {', '.join(map(str, dtypes))}"
+            )
         if x.shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        return hx
 
     def _layers(self, x: Tensor, hx: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, Any]:
         """Every layer and direction as one scan.

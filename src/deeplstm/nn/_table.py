@@ -54,4 +54,12 @@ def _describe(layer: nn.Module) -> str:
         return _describe(layer.cell) + (f", {flags}" if flags else "")
     if len(text := repr(layer).split("\n")) == 1 and len(text[0]) < 100:
         return text[0]
-    return f"{type(layer).__name__}({layer.extra_repr()})"
+    inside = layer.extra_repr() or ", ".join(_describe(child) for child in _held(layer))
+    return f"{type(layer).__name__}({inside})"
+
+
+def _held(layer: nn.Module) -> list[nn.Module]:
+    """The modules a container is made of."""
+    from .stack import Stack
+
+    return list(layer.layers if isinstance(layer, Stack) else layer.children())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cells._cell import probability_complaints, raise_all
-from ..recurrence.call import checked_lengths, is_cell
+from ..recurrence.call import checked_lengths, is_cell, resets_complaints
 from ..recurrence.lengths import mask
 from ._drop_in import DropIn
 from ._table import table
@@ -70,7 +70,7 @@ class Stack(nn.Module):
             "highway": y_l = t * layer(x_l) + (1 - t) * x_l, t = sigmoid(W x_l + b), around the same, b = -1 at the start
             (Srivastava et al. 2015).
             "dense": every layer reads the stack's input and all earlier outputs side by side, so its input size is their
-            sum (Huang et al. 2017; Graves 2013).
+            sum (Huang et al. 2017; Graves 2013). Whole numbers are not read again: what their embedding gives is.
         dropout: probability, on what each layer but the last gives (before a link adds x_l to it).
         variational: one dropout mask per sequence instead of one per step (Gal and Ghahramani 2016).
         batch_first: whether x and y are (B, T, ...) instead of (T, B, ...). States never are.
@@ -148,6 +148,8 @@ class Stack(nn.Module):
             reads.append(i if i is not None else expected)
             o = o if o is not None else (reads[-1] if _keeps(layer) else None)
             gives.append(o)
+            if n == 0 and isinstance(layer, nn.Embedding):
+                total = 0
             if not isinstance(layer, Readout):
                 flowing = o
                 total = None if total is None or o is None else total + o
@@ -185,10 +187,10 @@ class Stack(nn.Module):
         if self.batch_first:
             x = x.transpose(0, 1)
             resets = resets.transpose(0, 1) if isinstance(resets, Tensor) and resets.dim() == 2 else resets
-        inside = self._inside(x, lengths)
+        inside = self._inside(x, lengths, resets)
         x = _zero_outside(inside, x)  # whatever lies beyond a length, NaN included, reaches no layer and no gradient
         states = iter([None] * self.recurrent_layers if state is None else state)
-        new_states, outputs, seen = [], [], [x]
+        new_states, outputs, seen = [], [], [x] if x.is_floating_point() else []
         last = len(self.layers) - 1
         for n, layer in enumerate(self.layers):
             read = torch.cat(seen, dim=-1) if self.skip == "dense" and len(seen) > 1 else x
@@ -227,11 +229,12 @@ class Stack(nn.Module):
         t = torch.sigmoid(self.gates[str(n)](x))
         return t * y + (1 - t) * x
 
-    def _inside(self, x: Tensor, lengths: Any) -> Tensor | None:
+    def _inside(self, x: Tensor, lengths: Any, resets: Any) -> Tensor | None:
         """Which steps lie inside their row's length, (T, B); None where all do."""
-        checked, complaints = checked_lengths(lengths, x.shape[0], x.shape[1], x.device)
-        raise_all("Stack", complaints)
-        return None if checked is None else mask(checked, x.shape[0])
+        T, B = x.shape[:2]
+        checked, complaints = checked_lengths(lengths, T, B, x.device)
+        raise_all("Stack", complaints + resets_complaints(resets, T, B))
+        return None if checked is None else mask(checked, T)
 
     def _check(self, x: Any, state: Any) -> None:
         order = "B, T" if self.batch_first else "T, B"
@@ -265,7 +268,7 @@ def _as_layer(layer: Any, n: int) -> nn.Module:
             f"Stack got layer {n} ({_name(layer)}) with batch_first=True, but layers inside run time-major. "
             "Give batch_first to the Stack instead."
         )
-    if isinstance(layer, nn.RNNBase) and not isinstance(layer, DropIn):
+    if isinstance(layer, nn.RNNBase | nn.RNNCellBase) and not isinstance(layer, DropIn):
         kind = type(layer).__name__
         raise TypeError(f"Stack got torch.nn.{kind} as layer {n}: use deeplstm.{kind}, which takes the same arguments.")
     return layer
@@ -285,7 +288,13 @@ def _distribute(layer: nn.Module, x: Tensor) -> Tensor:
     """A time-distributed layer sees rows, so that modules which take dimension 1 for channels do not take the batch for it."""
     if isinstance(layer, VariationalDropout):
         return layer(x)
-    rows: Tensor = layer(x.flatten(0, 1))
+    rows = layer(x.flatten(0, 1))
+    if not isinstance(rows, Tensor) or rows.shape[:1] != (x.shape[0] * x.shape[1],):
+        given = f"shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else f"type {type(rows).__name__}"
+        raise ValueError(
+            f"Stack called {_name(layer)} on (T * B, ...) = {(x.shape[0] * x.shape[1], *x.shape[2:])} and got {given}, but a "
+            "tensor with as many rows is expected. Give layers that treat every step alike, or cells."
+        )
     return rows.unflatten(0, x.shape[:2])
 
 
@@ -298,17 +307,29 @@ def _sizes(layer: nn.Module) -> tuple[int | None, int | None]:
         return layer.input_size, width * (2 if layer.bidirectional else 1)
     if isinstance(layer, nn.Embedding):
         return None, layer.embedding_dim
+    if isinstance(layer, nn.Sequential):
+        return _sizes_in_sequence(layer)
     reads = getattr(layer, "input_size", getattr(layer, "in_features", None))
     gives = getattr(layer, "output_size", getattr(layer, "out_features", None))
     return (reads if isinstance(reads, int) else None), (gives if isinstance(gives, int) else None)
 
 
+def _sizes_in_sequence(layers: nn.Sequential) -> tuple[int | None, int | None]:
+    reads = gives = None
+    for n, layer in enumerate(layers):
+        i, o = _sizes(layer)
+        reads = i if n == 0 else reads
+        gives = o if o is not None else (gives if _keeps(layer) else None)
+    return reads, gives
+
+
 def _keeps(layer: nn.Module) -> bool:
-    """Modules without weights to mix units (activations, dropout) and norms give what they read."""
-    if isinstance(layer, nn.LayerNorm | nn.RMSNorm | nn.BatchNorm1d | VariationalDropout):
-        return True
-    return (
-        not any(True for _ in layer.parameters()) and not _has_state(layer) and not any(True for _ in layer.children())
+    """Whether a layer gives the width it reads, unit by unit: norms, dropout, activations; of others nothing is known."""
+    if isinstance(layer, nn.GLU | nn.MultiheadAttention):
+        return False
+    unit_by_unit = ("torch.nn.modules.activation", "torch.nn.modules.dropout", "torch.nn.modules.normalization")
+    return type(layer).__module__ in unit_by_unit or isinstance(
+        layer, nn.Identity | nn.BatchNorm1d | VariationalDropout
     )
 
 
