@@ -1,0 +1,1 @@
+"""Published results, reproduced: each script prints its target beside what came out."""
