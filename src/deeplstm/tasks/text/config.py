@@ -305,7 +305,7 @@ class _Complaints:
     def unless(self, fine: bool, name: str, expected: str, advice: str) -> None:
         if not fine:
             given = _shown(getattr(self.choices, name))
-            self.lines.append(f"{self.section}.{name}={given}, but {expected}: {advice}")
+            self.lines.append(f"{self.section}.{name}={given}, but {expected}: {advice}.")
 
     def without(self, needed: str, names: Iterable[str], why: str) -> None:
         """Complain about options that change nothing because the option `needed` is missing."""

@@ -110,28 +110,29 @@ def build_vocabulary(files: Sequence[Path], data: TextData, progress: Progress |
         counts = _count_words([*files, *held_out], progress, prune=False)
         return Vocabulary("word", _by_frequency(counts))
     counts = _count_words(files, progress, prune=True)
-    for needed in (LINE_END, UNKNOWN):
-        counts[needed] = counts.total() + 1  # first, however rare
+    counts |= dict.fromkeys((LINE_END, UNKNOWN), counts.total() + 1)  # they stay, however rare
     return Vocabulary("word", _by_frequency(counts)[: data.max_words])
 
 
 def _characters(files: Sequence[Path], progress: Progress | None) -> list[str]:
-    present = np.zeros(CODE_POINTS, bool)
-    present[ord("\n")] = True
+    absent = np.ones(CODE_POINTS, bool)
+    absent[ord("\n")] = False
     for file, heard in _each(files, progress):
         for text in read_text(file, heard):
-            present[code_points(text)] = True
-    return [chr(code) for code in np.flatnonzero(present)]
+            codes = code_points(text)
+            absent[codes[np.take(absent, codes)]] = (
+                False  # looking is faster than writing, and most pieces are old news
+            )
+    return [chr(code) for code in np.flatnonzero(~absent)]
 
 
 def _count_words(files: Sequence[Path], progress: Progress | None, prune: bool) -> Counter[str]:
     """How often each word occurs; with `prune`, the rarest words are forgotten before memory runs out."""
-    counts = Counter([LINE_END])
+    counts: Counter[str] = Counter()
     rare = 0
     for file, heard in _each(files, progress):
-        splitter = WordSplitter()
-        for text in read_text(file, heard):
-            counts.update(splitter(text))
+        for words in _words(file, heard):
+            counts.update(words)
             if len(counts) > MOST_WORDS and not prune:
                 raise InputError(
                     f"The text has more than {MOST_WORDS:,} different words, each of which would need an output: "
@@ -140,8 +141,13 @@ def _count_words(files: Sequence[Path], progress: Progress | None, prune: bool) 
             while len(counts) > MOST_WORDS:  # Manku & Motwani 2002: a frequent word comes back, a rare one stays away
                 rare += 1
                 counts = Counter({word: count for word, count in counts.items() if count > rare})
-        counts.update(splitter("", final=True))
     return counts
+
+
+def _words(file: Path, progress: Progress | None) -> Iterator[list[str]]:
+    splitter = WordSplitter()
+    yield from map(splitter, read_text(file, progress))
+    yield splitter("", final=True)
 
 
 def _by_frequency(counts: Counter[str]) -> list[str]:
@@ -179,8 +185,7 @@ def _tokens(file: Path, vocabulary: Vocabulary, progress: Progress | None) -> It
         yield from (np.frombuffer(piece, np.uint8) for piece in read_bytes(file, progress))
         return
     encoder = vocabulary.encoder()
-    for text in read_text(file, progress):
-        yield encoder(text)
+    yield from map(encoder, read_text(file, progress))
     yield encoder("", final=True)
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ class Score:
     def of(cls, nats: float, tokens: int, characters: int) -> "Score":
         """The score of a text that cost so many nats in all."""
         mean = nats / tokens
-        perplexity = math.exp(mean) if mean < 700 else math.inf  # exp raises where floats end
+        perplexity = math.inf if mean > 700 else math.exp(mean)  # exp raises where floats end
         return cls(mean, nats / math.log(2) / characters, perplexity, tokens, characters)
 
 
@@ -127,12 +126,14 @@ def _characters(ids: Tokens, vocabulary: Vocabulary) -> int:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[Any]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every module is in the mode it was in."""
-    modes = [(module, module.training) for module in network.modules()]
+    training = [module for module in network.modules() if module.training]
+    if training:  # setting every mode takes as long as a step of a small network
+        network.eval()
     try:
         with torch.no_grad():
-            yield network.eval()
+            yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True

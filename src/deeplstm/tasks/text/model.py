@@ -18,9 +18,9 @@ def build(model: TextModel, vocabulary_size: int) -> "TextNetwork":
     """
     complaints = model.check()
     if vocabulary_size < 1:
-        complaints.append(f"vocabulary_size={vocabulary_size}, but a model needs symbols: give 1 or more")
+        complaints.append(f"vocabulary_size={vocabulary_size}, but a model needs symbols: give 1 or more.")
     if complaints:
-        raise InputError("; ".join(complaints) + ".")
+        raise InputError(" ".join(complaints))
     return TextNetwork(model, vocabulary_size)
 
 

@@ -152,7 +152,7 @@ class Vocabulary:
 
     def _encode_characters(self, text: str) -> NDArray[Any]:
         codes = code_points(text)
-        ids = self._table[codes]
+        ids = np.take(self._table, codes)  # twice as fast as indexing
         if ids.size and int(ids.max()) == len(self):
             raise self.unseen(chr(code) for code in np.unique(codes[ids == len(self)]))
         return ids.astype(self.dtype, copy=False)

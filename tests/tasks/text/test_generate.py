@@ -1,0 +1,145 @@
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+
+from deeplstm.errors import InputError
+from deeplstm.tasks.text.config import TextModel
+from deeplstm.tasks.text.generate import choose, generate
+from deeplstm.tasks.text.model import build
+from deeplstm.tasks.text.vocabulary import BYTES, Vocabulary
+
+ABC = Vocabulary("char", "\nabc")
+WORDS = Vocabulary("word", ["<eos>", "the", "cat", "sat"])
+BYTE = Vocabulary("byte", BYTES)
+
+
+class Chain(nn.Module):
+    """Says the symbols of a cycle one after the other, counting in its state, whatever it reads."""
+
+    def __init__(self, cycle, size):
+        super().__init__()
+        self.cycle, self.size = cycle, size
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.inputs, self.calls = [], []
+
+    def forward(self, ids, state=None):
+        begin = state or 0
+        self.inputs += ids[:, 0].tolist()
+        self.calls.append(len(ids))
+        logits = torch.full((len(ids), 1, self.size), -1e4)
+        for step in range(len(ids)):
+            logits[step, 0, self.cycle[(begin + step) % len(self.cycle)]] = 0
+        return logits, begin + len(ids)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return build(TextModel(width=8, dropout=0.5), 4)
+
+
+def write(*arguments, **options):
+    return "".join(generate(*arguments, **options))
+
+
+def test_one_symbol_after_the_other_each_read_once():
+    network = Chain([1, 2, 3], 4)
+    pieces = list(generate(network, ABC, length=5))
+    assert pieces == ["a", "b", "c", "a", "b"]
+    assert network.inputs == [0, 1, 2, 3, 1]  # from the line end on; the last one need not be read
+    assert network.calls == [1] * 5
+
+
+def test_a_prompt_is_read_and_not_given_back(monkeypatch):
+    monkeypatch.setattr("deeplstm.tasks.text.generate.PROMPT_WINDOW", 4)
+    network = Chain([1, 2, 3, 0], 4)
+    assert write(network, ABC, "cccccb", length=3) == "c\na"
+    assert network.inputs == [0, 3, 3, 3, 3, 3, 2, 3, 0]
+    assert network.calls == [4, 3, 1, 1]
+
+
+def test_words_are_parted_by_blanks():
+    assert write(Chain([1, 2, 0], 4), WORDS, length=5) == "the cat\nthe cat"
+    assert write(Chain([1, 2, 3], 4), WORDS, "the", length=2) == " cat sat"
+    assert write(Chain([0, 1, 2], 4), WORDS, "the\n", length=2) == "cat\n"
+
+
+def test_bytes_come_as_whole_characters():
+    cycle = list("é漢".encode())
+    assert list(generate(Chain(cycle, 256), BYTE, length=5)) == ["é", "漢"]
+    assert write(Chain(cycle, 256), BYTE, length=4) == "é\ufffd"  # it stops within a character
+
+
+def test_the_state_is_carried(network):
+    """Greedy text, against running the whole text through the network again for each symbol."""
+    network.eval()
+    ids = [ABC.start, *ABC.encode("ab")]
+    for _ in range(10):
+        logits, _ = network(torch.tensor(ids)[:, None])
+        ids.append(int(logits[-1, 0].argmax()))
+    assert write(network, ABC, "ab", length=10, temperature=0) == ABC.decode(ids[3:])
+
+
+def test_a_seed_makes_it_the_same_every_time_and_leaves_torch_alone(network):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    texts = [write(network, ABC, length=200, seed=seed) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    assert write(network, ABC, length=200) != write(network, ABC, length=200)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert network.training
+
+
+def test_the_caller_may_do_other_things_between_two_pieces(network):
+    pieces = generate(network, ABC, length=3)
+    next(pieces)
+    assert network.training
+    assert torch.is_grad_enabled()
+    assert network(torch.zeros(1, 1, dtype=torch.int64))[0].requires_grad
+
+
+def drawn(temperature=1.0, top_p=1.0):
+    """Shares of 4 symbols with probabilities 0.5, 0.3, 0.2 and nearly 0, of 1,500 draws."""
+    logits = torch.tensor([0.2, 0.5, 1e-9, 0.3]).log()
+    generator = torch.Generator().manual_seed(0)
+    counts = Counter(choose(logits, temperature, top_p, generator) for _ in range(1500))
+    return [counts[symbol] / 1500 for symbol in range(4)]
+
+
+def test_shares_follow_probabilities():
+    assert drawn() == pytest.approx([0.2, 0.5, 0, 0.3], abs=0.05)
+
+
+def test_temperature_sharpens_and_flattens():
+    assert drawn(temperature=0.5) == pytest.approx([4 / 38, 25 / 38, 0, 9 / 38], abs=0.05)
+    assert drawn(temperature=1e6) == pytest.approx([0.25] * 4, abs=0.05)
+    assert drawn(temperature=0) == drawn(temperature=1e-300) == [0, 1, 0, 0]
+
+
+def test_top_p_keeps_the_fewest_likeliest_symbols_that_reach_it():
+    assert drawn(top_p=0.5) == drawn(top_p=0.01) == [0, 1, 0, 0]
+    assert drawn(top_p=0.51) == drawn(top_p=0.8) == pytest.approx([0, 0.625, 0, 0.375], abs=0.05)
+    assert drawn(top_p=0.81) == pytest.approx([0.2, 0.5, 0, 0.3], abs=0.05)
+
+
+def test_all_wrong_values_at_once_when_called(network):
+    with pytest.raises(InputError) as error:
+        generate(network, ABC, "aXY", length=-1, temperature=float("nan"), top_p=0.0, seed=-1)
+    message = str(error.value)
+    for given in ("length=-1", "temperature=nan", "top_p=0.0", "seed=-1", "'X' 'Y'"):
+        assert given in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -0.1}, {"temperature": float("inf")}, {"top_p": 1.1}, {"seed": 2**63}]
+)
+def test_each_wrong_value(network, wrong):
+    with pytest.raises(InputError, match=f"{next(iter(wrong))}="):
+        generate(network, ABC, **wrong)
+
+
+def test_nothing_to_write(network):
+    assert write(network, ABC, "ab", length=0) == ""
