@@ -8,12 +8,11 @@ and a training that is killed and resumed goes through the same bits as one that
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from deeplstm.errors import BackendUnavailable, InputError
+from deeplstm.errors import InputError
 from deeplstm.training.checkpoint import AtomicCheckpoints, read_checkpoint
 from deeplstm.training.config import Training
 from deeplstm.training.interrupt import Interrupted, StopNow
@@ -23,7 +22,7 @@ from deeplstm.training.metrics import MetricsFile
 from deeplstm.training.problem import Problem
 from deeplstm.training.progress import display
 from deeplstm.training.run_folder import Run
-from deeplstm.training.surroundings import no_chatter, threads
+from deeplstm.training.surroundings import device, no_chatter, threads
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _run(loop: Loop, training: Training, run: Run, table: MetricsFile, resuming:
         loggers.append(tensorboard_logger(run, loop.position.step))
     trainer = Trainer(
         max_steps=loop.total,
-        accelerator=_accelerator(training.device),
+        accelerator="gpu" if device(training.device).type == "cuda" else "cpu",
         devices=1,
         precision="bf16-mixed" if training.precision == "bf16" else "32-true",
         logger=loggers,
@@ -120,11 +119,3 @@ def _run(loop: Loop, training: Training, run: Run, table: MetricsFile, resuming:
         loop.display.stop()
     if loop.interruption.signal is not None:
         raise Interrupted(f"Stopped after step {loop.position.step} and saved; {go_on}", loop.interruption.status)
-
-
-def _accelerator(device: str) -> str:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise BackendUnavailable(
-            "training.device=cuda, but torch finds no CUDA device here; leave the option out to train on the CPU."
-        )
-    return "gpu" if device != "cpu" and torch.cuda.is_available() else "cpu"

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 SECONDS_BETWEEN_LINES = 10.0
-MEGABYTE = 1_000_000
 
 
 class Display(ABC):
@@ -21,7 +20,7 @@ class Display(ABC):
         self._first, self._total, self._began = done, total, time.monotonic()
 
     def update(self, done: int, text: str) -> None:
-        """`done` of the total, in steps or megabytes; `text` says what was measured."""
+        """`done` of the total, in whatever it is counted; `text` says what was measured."""
         each = (time.monotonic() - self._began) / max(1, done - self._first)
         left = timedelta(seconds=round(each * (self._total - done)))
         self._draw(done, f"{text}  {left} left")
@@ -38,17 +37,17 @@ class Display(ABC):
 
 
 @contextmanager
-def showing_bytes(quiet: bool, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to be called with the bytes done and the bytes in all; it shows them on a display of its own."""
+def showing(quiet: bool, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to be called with what is done and what there is to do; it shows both on a display of its own."""
     shown = display(quiet)
     started = False
 
     def hear(done: int, total: int) -> None:
         nonlocal started
         if not started:
-            shown.start(0, total // MEGABYTE)
+            shown.start(0, total)
             started = True
-        shown.update(done // MEGABYTE, what)
+        shown.update(done, what)
 
     try:
         yield hear
@@ -78,7 +77,7 @@ class Bar(Display):
     """A bar that stays in place, with the latest numbers beside it."""
 
     def __init__(self, console: Console) -> None:
-        columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"))
+        columns = (BarColumn(), TextColumn("{task.completed:,}/{task.total:,}  {task.description}"))
         # Redrawing twice a second is plenty for a training, and leaves the cores to it.
         self._progress = Progress(*columns, console=console, refresh_per_second=2)
 
@@ -111,4 +110,4 @@ class Lines(Display):
         now = time.monotonic()
         if now - self._written >= SECONDS_BETWEEN_LINES:
             self._written = now
-            self.say(f"{done}/{self._total}  {text}")
+            self.say(f"{done:,}/{self._total:,}  {text}")

@@ -87,7 +87,7 @@ class Run:
         if not path.exists() and not path.is_symlink():
             return
         if not overwrite:
-            raise InputError(f"{path} exists already and nothing is overwritten; choose another name, or ask for overwrite.")
+            raise InputError(f"{path} exists already and nothing is overwritten; choose another name, or say --overwrite (overwrite=True).")
         if not cls(path).config.is_file() or path.is_symlink():
             raise InputError(f"{path} is not the folder of a run, so it is not overwritten; choose another name.")
 

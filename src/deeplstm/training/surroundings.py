@@ -1,4 +1,4 @@
-"""What a training changes around it for as long as it lasts: threads, random generators, Lightning's chatter."""
+"""What surrounds a training: its device, and what it changes for as long as it lasts (threads, generators, chatter)."""
 
 import logging
 import warnings
@@ -6,6 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from deeplstm.errors import BackendUnavailable
+
+
+def device(name: str) -> torch.device:
+    """The device that an option names: auto is the GPU if there is one; BackendUnavailable for one that is missing."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BackendUnavailable("device=cuda, but torch finds no CUDA device here: choose auto or cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @contextmanager

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from deeplstm.errors import InputError
 from deeplstm.tasks.text.choices import TextConfig
 from deeplstm.tasks.text.corpus import Split, build_vocabulary, split, standard_library
@@ -22,10 +20,10 @@ from deeplstm.training.files import write_atomic
 from deeplstm.training.fit import Outcome, fit
 from deeplstm.training.loop import columns
 from deeplstm.training.metrics import MetricsFile
-from deeplstm.training.progress import display, showing_bytes
+from deeplstm.training.progress import display, showing
 from deeplstm.training.run_folder import Run
 from deeplstm.training.schedule import total_steps
-from deeplstm.training.surroundings import seeded, threads
+from deeplstm.training.surroundings import device, seeded, threads
 
 TASK = "text"
 SAMPLE_LENGTH = {"char": 600, "byte": 600, "word": 120}
@@ -114,9 +112,9 @@ def load(run: str | os.PathLike[str]) -> tuple[TextNetwork, Vocabulary, TextConf
 
 def _prepare(files: Sequence[Path], run: Run, config: TextConfig, quiet: bool) -> None:
     """All of the run that is known before training. The text is kept as numbers: a resumed run reads what it read."""
-    with showing_bytes(quiet, "MB looked through") as hear:
+    with showing(quiet, "bytes read") as hear:
         vocabulary = build_vocabulary(files, config.data, hear)
-    with showing_bytes(quiet, "MB encoded") as hear:
+    with showing(quiet, "bytes encoded") as hear:
         parts = split(files, config.data, run.data, vocabulary, hear)
     vocabulary.save(run.vocabulary)
     run.write_config(TASK, config)
@@ -139,7 +137,9 @@ def _train(run: Run, config: TextConfig, *, resume: bool, quiet: bool) -> Result
             run.sample.unlink(missing_ok=True)  # written last, it says that a run is complete
         say = display(quiet).say
         say(f"{run.path}: {parts.train.tokens:,} {problem.unit} to train on, {parts.valid.tokens:,} to validate on")
-        say(f"{problem.network.parameter_counts()['total']:,} parameters, {total:,} steps of {options.batch_size} x {options.window}")
+        say(
+            f"{problem.network.parameter_counts()['total']:,} parameters, {total:,} steps of {options.batch_size} x {options.window}"
+        )
         outcome = fit(problem, options, run, resume=resume, quiet=quiet)
         return _finish(run, config, problem, parts, outcome)
 
@@ -154,20 +154,16 @@ def _finish(run: Run, config: TextConfig, problem: TextProblem, parts: Split, ou
     """Scores, curves and a sample of the best weights."""
     network, vocabulary, options = problem.network, problem.vocabulary, config.training
     network.to(device(options.device))
+    length = SAMPLE_LENGTH[vocabulary.level]
     streams = {"batch_size": options.batch_size, "window": options.window}
     stretch = parts.train.open()[: parts.valid.tokens]
     trained = evaluate(network, stretch, vocabulary, **streams)
     valid = evaluate(network, parts.valid.open(), vocabulary, **streams)
-    test = evaluate(network, parts.test.open(), vocabulary) if parts.test else None
-    network.to("cpu").eval()
+    with threads(1):  # one stream of text is too little to share
+        test = evaluate(network, parts.test.open(), vocabulary) if parts.test else None
+        network.to("cpu").eval()
+        pieces = generate(network, vocabulary, length=length, temperature=SAMPLE_TEMPERATURE, seed=options.seed)
+        sample = "".join(pieces)
     draw_curves(MetricsFile(run.metrics, columns(problem.metrics)).read(), run.curves, problem.unit)
-    length = SAMPLE_LENGTH[vocabulary.level]
-    pieces = generate(network, vocabulary, length=length, temperature=SAMPLE_TEMPERATURE, seed=options.seed)
-    sample = "".join(pieces)
     write_atomic(run.sample, sample.encode())
     return Result(run.path, outcome, trained, valid, test, network.parameter_counts(), problem.unit, sample)
-
-
-def device(name: str) -> torch.device:
-    """The device that an option names; auto takes the GPU if there is one."""
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,44 @@
+"""`deeplstm generate`: let a trained network write."""
+
+from pathlib import Path
+
+
+def generate(
+    run: Path,
+    *,
+    prompt: str = "",
+    length: int = 500,
+    temperature: float = 0.8,
+    top_p: float = 1.0,
+    seed: int | None = None,
+) -> int:
+    """Write text with a trained network, as it comes.
+
+    Parameters
+    ----------
+    run:
+        Folder of the run.
+    prompt:
+        How the text begins; it is written first.
+    length:
+        Characters, words or bytes to write.
+    temperature:
+        Above 1 bolder, below 1 more careful, 0 always the likeliest.
+    top_p:
+        Choose among the likeliest that together have this probability.
+    seed:
+        Makes the text the same every time.
+    """
+    from deeplstm.tasks.text.generate import generate as pieces
+    from deeplstm.tasks.text.train import load
+    from deeplstm.training.surroundings import threads
+
+    network, vocabulary, _ = load(run)
+    written = pieces(network, vocabulary, prompt, length=length, temperature=temperature, top_p=top_p, seed=seed)
+    print(prompt, end="", flush=True)
+    # One stream of text is too little to share: on a busy machine a second thread makes it twenty times slower.
+    with threads(1):
+        for piece in written:
+            print(piece, end="", flush=True)
+    print()
+    return 0

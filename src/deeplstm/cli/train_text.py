@@ -1,0 +1,61 @@
+"""`deeplstm train text`: from text files to a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from deeplstm.tasks.text.choices import TextConfig
+from deeplstm.tasks.text.config import TextData, TextModel
+from deeplstm.training.config import Training
+
+DATA, MODEL, TRAINING = TextData(), TextModel(), Training()
+Flag = Parameter(negative=())
+
+
+def train_text(
+    *files: Path,
+    out: Path | None = None,
+    config: Path | None = None,
+    overwrite: Annotated[bool, Flag] = False,
+    quiet: Annotated[bool, Flag] = False,
+    data: Annotated[TextData, Parameter(group=Group("Text", sort_key=1))] = DATA,
+    model: Annotated[TextModel, Parameter(group=Group("Network", sort_key=2))] = MODEL,
+    training: Annotated[Training, Parameter(group=Group("Training", sort_key=3))] = TRAINING,
+) -> int:
+    """Train a network to predict text, and keep it in a run folder.
+
+    Without FILES it reads the sources of Python's own library, which every machine has. Lists are written 256,128; "none"
+    leaves out what has a default.
+
+    Parameters
+    ----------
+    files:
+        Text files, UTF-8, read one after the other.
+    out:
+        Folder to make for the run. Left out: a new one under runs.
+    config:
+        TOML file with options, such as another run's config.toml; the command line wins over it.
+    overwrite:
+        Replace an existing run.
+    quiet:
+        Show nothing but errors.
+    """
+    choices = TextConfig(data=data, model=model, training=training)
+    choices.require()  # before torch takes its time to load
+    from deeplstm.tasks.text.summary import show
+    from deeplstm.tasks.text.train import train
+
+    result = train(files, out or free_folder(files[0].stem if files else "python"), choices, overwrite=overwrite, quiet=quiet)
+    if not quiet:
+        show(result)
+    return 0
+
+
+def free_folder(name: str) -> Path:
+    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... that does not exist yet."""
+    path, number = Path("runs", name), 1
+    while path.exists():
+        number += 1
+        path = Path("runs", f"{name}-{number}")
+    return path

@@ -1,0 +1,50 @@
+"""What a training on text came to, for people to read."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from rich.console import Console
+from rich.table import Table
+
+from deeplstm.tasks.text.metrics import Score
+from deeplstm.tasks.text.train import Result
+
+
+def show(result: Result) -> None:
+    """Print scores, sizes, speed, the files worth opening and a sample."""
+    scores = {"train (a stretch as long)": result.train, "valid": result.valid}
+    if result.test:
+        scores["test"] = result.test
+    console = Console()
+    console.print()
+    console.print(score_table(scores))
+    console.print(_facts(result))
+    plainly(console, f"\n{result.sample.rstrip()}\n")
+    plainly(console, f"The run is in {result.run}: its curves in loss.png, this sample in sample.txt.")
+
+
+def score_table(scores: Mapping[str, Score]) -> Table:
+    """A row for each text."""
+    table = Table("text", box=None, pad_edge=False)
+    for name in ("nats", "bits per character", "perplexity", "tokens"):
+        table.add_column(name, justify="right")
+    for name, score in scores.items():
+        values = (f"{score.nats:.4f}", f"{score.bits_per_character:.4f}", f"{score.perplexity:.2f}", f"{score.tokens:,}")
+        table.add_row(name, *values)
+    return table
+
+
+def _facts(result: Result) -> Table:
+    outcome, counts = result.outcome, result.parameters
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items() if name != "total")
+    ended = "" if outcome.reason == "complete" else ", stopped early: no better validation for a while"
+    table = Table.grid(padding=(0, 2))
+    table.add_row("parameters", f"{counts['total']:,} ({parts})")
+    table.add_row("steps", f"{outcome.steps:,}, best at {outcome.best_step:,}{ended}")
+    table.add_row("speed", f"{outcome.targets_per_second:,.0f} {result.unit}/s, {timedelta(seconds=round(outcome.seconds))} of training")
+    return table
+
+
+def plainly(console: Console, text: str) -> None:
+    """Text as it is: no markup, no colours, no line breaks of ours."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
