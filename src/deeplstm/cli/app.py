@@ -40,9 +40,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     Ctrl-C or SIGTERM.
     """
     try:
-        return build_app()(
-            tokens, print_error=False, exit_on_error=False, result_action="return_value"
-        ) or GOOD
+        return build_app()(tokens, print_error=False, exit_on_error=False, result_action="return_value") or GOOD
     except CycloptsError as error:
         error.verbose = False
         return _say(str(error), BAD_INPUT)

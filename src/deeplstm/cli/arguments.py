@@ -17,7 +17,9 @@ NONE = "none"
 def _shown(default: Any) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
-    return ",".join(map(str, default)) or NONE if isinstance(default, tuple) else NONE if default is None else str(default)
+    return (
+        ",".join(map(str, default)) or NONE if isinstance(default, tuple) else NONE if default is None else str(default)
+    )
 
 
 SHOWN = Parameter(negative_iterable=(), show_default=_shown)
@@ -39,18 +41,22 @@ def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
 
 
 def exact_values(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Read numbers, lists and "none" to the letter: 2.5 layers are an error (cyclopts rounds), `a,b` is a list of two,
-    and "none" is no file called none."""
+    """Read numbers, lists and "none" to the letter.
+
+    2.5 layers are an error (cyclopts rounds), `256,128` is a list of two, and "none" is no file of that name.
+    """
     for argument in arguments:
         parts = _parts(argument.field_info.annotation)
-        if tuple in map(get_origin, parts):
+        if any(get_origin(part) is tuple for part in parts):
             argument.tokens = [part for token in argument.tokens for part in _split(token)]
             parts = {item for part in parts for item in get_args(part)}
         for number, token in enumerate(argument.tokens):
             if token.value == NONE and type(None) in parts:
                 argument.tokens[number] = token.evolve(value="", implicit_value=None)
             elif int in parts and token.value and not re.fullmatch(r"[+-]?\d+", token.value):
-                raise InputError(f"{token.keyword or argument.name} is {token.value!r}, but a whole number is expected.")
+                raise InputError(
+                    f"{token.keyword or argument.name} is {token.value!r}, but a whole number is expected."
+                )
 
 
 def _parts(kind: Any) -> set[Any]:

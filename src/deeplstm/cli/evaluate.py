@@ -39,7 +39,7 @@ def evaluate(
     from deeplstm.training.surroundings import device as chosen
     from deeplstm.training.surroundings import threads as using
 
-    network, vocabulary, config = text.load(run)
+    network, vocabulary, _ = text.load(run)
     network.to(chosen(device))
     with tempfile.TemporaryDirectory() as folder, showing(quiet, "tokens") as hear:
         encoded = encode([file], vocabulary, Path(folder) / "text.bin")

@@ -46,7 +46,9 @@ def train_text(
     from deeplstm.tasks.text.summary import show
     from deeplstm.tasks.text.train import train
 
-    result = train(files, out or free_folder(files[0].stem if files else "python"), choices, overwrite=overwrite, quiet=quiet)
+    result = train(
+        files, out or free_folder(files[0].stem if files else "python"), choices, overwrite=overwrite, quiet=quiet
+    )
     if not quiet:
         show(result)
     return 0

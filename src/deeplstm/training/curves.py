@@ -28,6 +28,7 @@ def draw_curves(rows: Sequence[Row], path: Path, unit: str) -> None:
         top = max(losses[0], *(row["loss"] for row in rows[len(rows) // 20 :]))
         axes.set_ylim(top=top + 0.05 * (top - best["valid_loss"]) or None)
     axes.set_xlabel("step")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel(f"nats per {unit.removesuffix('s')}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)

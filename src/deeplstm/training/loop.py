@@ -122,7 +122,9 @@ class Loop(lightning.LightningModule):
 
     def _restore_generators_and_state(self, restored: dict[str, Any]) -> None:
         if self.trainer.global_step != self.position.step:
-            raise ValueError(f"its loops stand at step {self.trainer.global_step}, its position at {self.position.step}")
+            raise ValueError(
+                f"its loops stand at step {self.trainer.global_step}, its position at {self.position.step}"
+            )
         self._state = map_state(lambda part: part.to(self.device), restored["state"])
         torch.set_rng_state(restored["generator"])
         if self.device.type == "cuda":

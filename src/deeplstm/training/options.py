@@ -1,9 +1,7 @@
 """A tree of option dataclasses, to and from TOML, strictly: nothing unknown is skipped, nothing is cast.
 
-    [model]                 Config(model=Model(layers=2, ...), training=Training(clip_norm=None, ...))
-    layers = 2
-    [training]              TOML has no null: where an option may be None, it is written "none".
-    clip_norm = "none"
+Config(model=Model(layers=2), training=Training(clip_norm=None)) is a table [model] with layers = 2 and a table [training]
+with clip_norm = "none": TOML has no null, so where an option may be None, it is written "none".
 """
 
 import difflib

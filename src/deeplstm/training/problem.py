@@ -33,12 +33,19 @@ class Loss(NamedTuple):
 class Problem(Protocol):
     """A task that `fit` can train. Batches are tensors, or tuples of them, on the CPU; `fit` moves them."""
 
-    network: nn.Module
-    train: Batches
-    unit: str
-    """What one target is called, in the plural: "characters", "words", ..."""
-    metrics: tuple[str, ...]
-    """Names of what `validate` returns, in the order of the columns of metrics.csv; "loss" is among them."""
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def train(self) -> Batches: ...
+
+    @property
+    def unit(self) -> str:
+        """What one target is called, in the plural: "characters", "words", ..."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what `validate` returns, in the order of the columns of metrics.csv; "loss" is among them."""
 
     def loss(self, batch: Any, state: State) -> Loss:
         """What a batch comes to, starting from `state` (None: the beginning)."""

@@ -25,7 +25,7 @@ class Display(ABC):
         left = timedelta(seconds=round(each * (self._total - done)))
         self._draw(done, f"{text}  {left} left")
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027 - most have nothing to put away
         """Nothing follows."""
 
     @abstractmethod

@@ -76,7 +76,8 @@ class Run:
             yield cls(making)
             cls._check_free(path, overwrite)
             if path.exists():
-                path.rename(leaving)
+                with cls(path).only_here():
+                    path.rename(leaving)
             making.rename(path)
         finally:
             shutil.rmtree(making, ignore_errors=True)
@@ -87,9 +88,31 @@ class Run:
         if not path.exists() and not path.is_symlink():
             return
         if not overwrite:
-            raise InputError(f"{path} exists already and nothing is overwritten; choose another name, or say --overwrite (overwrite=True).")
+            raise InputError(
+                f"{path} exists already and nothing is overwritten unasked: choose another name, or give --overwrite "
+                "(overwrite=True)."
+            )
         if not cls(path).config.is_file() or path.is_symlink():
             raise InputError(f"{path} is not the folder of a run, so it is not overwritten; choose another name.")
+
+    @contextmanager
+    def only_here(self) -> Iterator[None]:
+        """No other process trains this run meanwhile; InputError if one does already."""
+        try:
+            import fcntl
+        except ImportError:  # Windows: nobody is kept out
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the system when the process dies
+            yield
+        except BlockingIOError:
+            raise InputError(
+                f"{self.path} is being trained by another process; stop that one, or wait for it."
+            ) from None
+        finally:
+            os.close(descriptor)
 
     # --- config.toml
 
@@ -124,7 +147,9 @@ class Run:
                 f"Train it further with: deeplstm resume {self.path}"
             ) from None
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise InputError(f"{self.weights} is damaged or no safetensors file: {error}. Put back a whole copy.") from None
+            raise InputError(
+                f"{self.weights} is damaged or no safetensors file: {error}. Put back a whole copy."
+            ) from None
         load_tensors(network, tensors, str(self.weights))
 
 
@@ -170,7 +195,9 @@ def load_tensors(network: "nn.Module", tensors: Mapping[str, "Tensor"], source: 
     import torch
 
     if differences := compare_tensors(network, tensors):
-        raise InputError(joined(f"{source} does not fit the network that config.toml and vocabulary.json describe", differences))
+        raise InputError(
+            joined(f"{source} does not fit the network that config.toml and vocabulary.json describe", differences)
+        )
     with torch.no_grad():
         for name, tensor in named_tensors(network).items():
             tensor.copy_(tensors[name])

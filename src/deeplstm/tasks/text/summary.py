@@ -29,7 +29,12 @@ def score_table(scores: Mapping[str, Score]) -> Table:
     for name in ("nats", "bits per character", "perplexity", "tokens"):
         table.add_column(name, justify="right")
     for name, score in scores.items():
-        values = (f"{score.nats:.4f}", f"{score.bits_per_character:.4f}", f"{score.perplexity:.2f}", f"{score.tokens:,}")
+        values = (
+            f"{score.nats:.4f}",
+            f"{score.bits_per_character:.4f}",
+            f"{score.perplexity:.2f}",
+            f"{score.tokens:,}",
+        )
         table.add_row(name, *values)
     return table
 
@@ -41,7 +46,8 @@ def _facts(result: Result) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("parameters", f"{counts['total']:,} ({parts})")
     table.add_row("steps", f"{outcome.steps:,}, best at {outcome.best_step:,}{ended}")
-    table.add_row("speed", f"{outcome.targets_per_second:,.0f} {result.unit}/s, {timedelta(seconds=round(outcome.seconds))} of training")
+    duration = timedelta(seconds=round(outcome.seconds))
+    table.add_row("speed", f"{outcome.targets_per_second:,.0f} {result.unit}/s, {duration} of training")
     return table
 
 

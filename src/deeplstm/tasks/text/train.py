@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from deeplstm.errors import InputError
 from deeplstm.tasks.text.choices import TextConfig
@@ -89,10 +90,10 @@ def resume(
     run = Run.open(out)
     config = run.read_config(TASK, TextConfig)
     changes = {"epochs": epochs, "steps": steps, "lr": lr}
-    given = {name: value for name, value in changes.items() if value is not None}
-    if epochs is not None:
-        given.setdefault("steps", None)  # which would override them
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     if given:
+        if steps is None and epochs is not None:
+            given["steps"] = None  # or the steps chosen before would override the epochs
         config = replace(config, training=replace(config.training, **given))
         config.require()
     elif run.sample.exists():
@@ -127,7 +128,7 @@ def _train(run: Run, config: TextConfig, *, resume: bool, quiet: bool) -> Result
     parts = _encoded(run, config, vocabulary)
     options = config.training
     # Everything random comes from the seed: first the weights, then the dropout masks, in the order of the steps.
-    with seeded(options.seed), threads(options.threads):
+    with run.only_here(), seeded(options.seed), threads(options.threads):
         problem = TextProblem(build(config.model, len(vocabulary)), parts, vocabulary, config)
         total = total_steps(options, len(problem.train))
         if (done := finished_steps(run.resume)) > total:
@@ -137,9 +138,8 @@ def _train(run: Run, config: TextConfig, *, resume: bool, quiet: bool) -> Result
             run.sample.unlink(missing_ok=True)  # written last, it says that a run is complete
         say = display(quiet).say
         say(f"{run.path}: {parts.train.tokens:,} {problem.unit} to train on, {parts.valid.tokens:,} to validate on")
-        say(
-            f"{problem.network.parameter_counts()['total']:,} parameters, {total:,} steps of {options.batch_size} x {options.window}"
-        )
+        size = problem.network.parameter_counts()["total"]
+        say(f"{size:,} parameters, {total:,} steps of {options.batch_size} x {options.window}")
         outcome = fit(problem, options, run, resume=resume, quiet=quiet)
         return _finish(run, config, problem, parts, outcome)
 
@@ -155,10 +155,11 @@ def _finish(run: Run, config: TextConfig, problem: TextProblem, parts: Split, ou
     network, vocabulary, options = problem.network, problem.vocabulary, config.training
     network.to(device(options.device))
     length = SAMPLE_LENGTH[vocabulary.level]
-    streams = {"batch_size": options.batch_size, "window": options.window}
     stretch = parts.train.open()[: parts.valid.tokens]
-    trained = evaluate(network, stretch, vocabulary, **streams)
-    valid = evaluate(network, parts.valid.open(), vocabulary, **streams)
+    trained, valid = (
+        evaluate(network, ids, vocabulary, batch_size=options.batch_size, window=options.window)
+        for ids in (stretch, parts.valid.open())
+    )
     with threads(1):  # one stream of text is too little to share
         test = evaluate(network, parts.test.open(), vocabulary) if parts.test else None
         network.to("cpu").eval()
