@@ -55,6 +55,12 @@ def probability_complaints(**probabilities: object) -> list[str]:
     ]
 
 
+def is_autocast(x: Tensor) -> bool:
+    """Whether products with x are autocast, so that dtypes may differ."""
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
 def options_in(arguments: dict[str, Any]) -> dict[str, Any]:
     """From the ``locals()`` of a constructor, the options alone: what `Cell` keeps, prints and compares with defaults."""
     others = ("self", "__class__", "input_size", "hidden_size", "device", "dtype")
@@ -163,7 +169,7 @@ class Cell(nn.Module):
                 f"{name} got an input of type {type(x).__name__}, but a tensor (B, {self.input_size}) is expected."
             )
         weight = next(self.parameters())
-        mixed = torch.is_autocast_enabled(x.device.type)
+        mixed = is_autocast(x)
         complaints = []
         if x.shape[-1:] != (self.input_size,):
             complaints.append(

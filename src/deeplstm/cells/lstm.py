@@ -92,7 +92,7 @@ class LSTMCell(GatedCell):
             complaints.append(f"zoneout={zoneout!r} is given, one probability or a pair (for h, for c) is expected")
         else:
             complaints += probability_complaints(zoneout_h=self_zoneout[0], zoneout_c=self_zoneout[1])
-        if not is_whole(proj_size) or proj_size < 0 or (is_whole(hidden_size) and proj_size >= hidden_size):
+        if not is_whole(proj_size) or proj_size < 0 or (is_whole(hidden_size) and 0 < hidden_size <= proj_size):
             complaints.append(
                 f"proj_size={proj_size!r} is given, a whole number from 0 to below hidden_size={hidden_size!r} is expected"
             )

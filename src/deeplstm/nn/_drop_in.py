@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from ..cells._cell import Cell
+from ..cells._cell import Cell, is_autocast
 from ..recurrence import dispatch
 from ..recurrence.call import checked_lengths, resets_complaints
 from ..recurrence.scan import scan
@@ -127,7 +127,7 @@ class DropIn(nn.RNNBase):
                     f"tensor at {moved[0]}"
                 )
         dtypes = {s.dtype for s in tensors_of(hx)} - {x.dtype}
-        if dtypes and not torch.is_autocast_enabled(x.device.type):
+        if dtypes and not is_autocast(x):
             raise RuntimeError(
                 "Input and hidden tensors are not the same dtype, found input tensor with "
                 f"{x.dtype} and hidden tensor with {', '.join(map(str, dtypes))}"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..cells._cell import is_autocast
 from ..recurrence.call import (
     checked_lengths,
     is_cell,
@@ -136,7 +137,7 @@ class Recurrent(nn.Module):
                 + ". Check the dimensions of the input, or build the cell for this size."
             )
         complaints: list[str] = []
-        same_dtype = size is not None and not torch.is_autocast_enabled(x.device.type)
+        same_dtype = size is not None and not is_autocast(x)
         weight = next((p for p in self.parameters() if p.is_floating_point()), None)
         if weight is not None:
             if x.device != weight.device:

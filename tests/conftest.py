@@ -1,0 +1,15 @@
+"""What all tests share: one thread, fixed seeds, and drawn examples that are the same in every run."""
+
+import hypothesis
+import pytest
+import torch
+
+hypothesis.settings.register_profile("deeplstm", derandomize=True, deadline=None, max_examples=20, database=None)
+hypothesis.settings.load_profile("deeplstm")
+
+torch.set_num_threads(1)  # pytest-xdist already keeps every core busy
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
