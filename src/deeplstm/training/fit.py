@@ -77,6 +77,8 @@ def fit(problem: Problem, training: Training, run: Run, *, resume: bool = False,
 
 def _restore(loop: Loop, run: Run) -> bool:
     """Stand the loop where the checkpoint says; False if there is none yet."""
+    for stray in run.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+        stray.unlink()
     if run.resume.exists():
         loop.restore(read_checkpoint(run.resume, loop.network, loop.identity))
         return True

@@ -12,7 +12,7 @@ from deeplstm.tasks.text.train import Result
 
 def show(result: Result) -> None:
     """Print scores, sizes, speed, the files worth opening and a sample."""
-    scores = {"train (a stretch as long)": result.train, "valid": result.valid}
+    scores = {"train (its beginning)": result.train, "valid": result.valid}
     if result.test:
         scores["test"] = result.test
     console = Console()

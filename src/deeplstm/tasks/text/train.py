@@ -29,6 +29,8 @@ from deeplstm.training.surroundings import device, seeded, threads
 TASK = "text"
 SAMPLE_LENGTH = {"char": 600, "byte": 600, "word": 120}
 SAMPLE_TEMPERATURE = 0.7
+STRETCH = 1_000_000
+"""Tokens of the training text, at most, that its final score is taken on."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Result:
     run: Path
     outcome: Outcome
     train: Score
-    """On a stretch of the training text as long as the validation text."""
+    """On the beginning of the training text, as long as the validation text (at most a million tokens)."""
     valid: Score
     test: Score | None
     parameters: dict[str, int]
@@ -155,7 +157,7 @@ def _finish(run: Run, config: TextConfig, problem: TextProblem, parts: Split, ou
     network, vocabulary, options = problem.network, problem.vocabulary, config.training
     network.to(device(options.device))
     length = SAMPLE_LENGTH[vocabulary.level]
-    stretch = parts.train.open()[: parts.valid.tokens]
+    stretch = parts.train.open()[: min(parts.valid.tokens, STRETCH)]
     trained, valid = (
         evaluate(network, ids, vocabulary, batch_size=options.batch_size, window=options.window)
         for ids in (stretch, parts.valid.open())
