@@ -59,7 +59,7 @@ def main() -> int:
         f"{run.network.parameter_counts()['total']:,}",
     )
     print(markdown(["target, test perplexity", "result", "reached", "test tokens", "parameters"], [row]))
-    print(f"\n{described(surroundings())}")
+    print(f"\n{described(surroundings())}; {run.story}")
     return 0 if reached else 1
 
 

@@ -26,6 +26,8 @@ class Trained(NamedTuple):
     folder: Path
     validations: list[Row]
     """The rows of metrics.csv with a validation, one for each epoch."""
+    story: str
+    """When it was trained; date and commit beside a table are those of its printing."""
 
     def encoded(self, part: str) -> Encoded:
         """The tokens of "train", "valid" or "test"."""
@@ -38,14 +40,18 @@ def trained(name: str, files: Sequence[Path], config: TextConfig) -> Trained:
     Raises: InputError for a run of this name that was made with other settings.
     """
     folder = OUT / name
+    story = "trained in this run of the script"
     if not folder.exists():
         train(files, folder, config)
     elif load(folder)[2] != config:
         raise InputError(
-            f"{folder} was trained with other settings than this script's; delete it, or give it another name."
+            f"{folder} was trained with other settings than this script's. Move it away or delete it, and start again."
         )
-    elif not Run.open(folder).sample.exists():  # written last
+    elif Run.open(folder).sample.exists():  # written last
+        story = "trained before, scored now"
+    else:
         resume(folder)
+        story = "trained in several runs of the script"
     network, vocabulary, _ = load(folder)
     rows = MetricsFile(Run.open(folder).metrics, columns(TextProblem.metrics)).read()
-    return Trained(network, vocabulary, folder, [row for row in rows if "valid_loss" in row])
+    return Trained(network, vocabulary, folder, [row for row in rows if "valid_loss" in row], story)
