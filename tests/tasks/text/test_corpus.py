@@ -152,6 +152,7 @@ def test_characters_of_both_parts_add_up(write, tmp_path, words, fraction):
     data = TextData(level="word", valid_fraction=fraction)
     train, valid, _ = split([path], data, tmp_path / "data", vocabulary)
     assert train.tokens + valid.tokens == whole.tokens
+    assert valid.tokens == max(1, round(whole.tokens * fraction))
     assert train.characters + valid.characters == whole.characters == len(words) + 1
     assert train.characters == vocabulary.characters(np.asarray(train.open()))
 

@@ -75,7 +75,6 @@ def test_every_token_is_counted_once(tokens, batch_size, window):
 
 
 def test_windows_change_nothing_for_a_real_network():
-    torch.manual_seed(0)
     network = build(TextModel(width=8, dropout=0.5), 4)
     ids = np.random.default_rng(0).integers(0, 4, 100)
     with evaluating(network):
@@ -86,7 +85,6 @@ def test_windows_change_nothing_for_a_real_network():
 
 
 def test_a_stream_reads_on_from_the_token_before_it():
-    torch.manual_seed(0)
     network = build(TextModel(width=8), 4)
     ids = np.random.default_rng(0).integers(0, 4, 31)
     with evaluating(network):
@@ -120,6 +118,9 @@ def test_the_network_comes_back_as_it_was():
     assert not network.core.layers[0].training
     assert network.embedding.weight.requires_grad
     assert torch.is_grad_enabled()
+    with evaluating(network):
+        assert not network.core.training
+        assert not network(torch.zeros(1, 1, dtype=torch.int64))[0].requires_grad
     with pytest.raises(RuntimeError), evaluating(network):
         raise RuntimeError
     assert network.training

@@ -68,7 +68,6 @@ MODELS = {
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own, of its kernel
 @pytest.mark.parametrize("name", MODELS)
 def test_every_way_of_building_runs_and_learns(name):
-    torch.manual_seed(0)
     network = build(TextModel(**({"width": 8} if "widths" not in MODELS[name] else {}), **MODELS[name]), V)
     logits, state = network(ids())
     logits, state = network(ids(), state)
@@ -85,7 +84,6 @@ def test_every_way_of_building_runs_and_learns(name):
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("name", MODELS)
 def test_two_windows_with_a_carried_state_are_one(name):
-    torch.manual_seed(0)
     network = build(TextModel(**({"width": 8} if "widths" not in MODELS[name] else {}), **MODELS[name]), V).eval()
     tokens = ids(steps=7)
     whole, last = network(tokens)
@@ -97,7 +95,6 @@ def test_two_windows_with_a_carried_state_are_one(name):
 
 def test_the_plain_model_is_zarembas():
     """Against torch.nn: embedding, LSTM, linear."""
-    torch.manual_seed(0)
     network = build(TextModel(width=6), V)
     lstm = nn.LSTM(6, 6, num_layers=2)
     weights = network.state_dict()
