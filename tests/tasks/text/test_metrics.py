@@ -109,6 +109,12 @@ def test_bits_per_character_count_characters_whatever_the_tokens_are():
     assert score.bits_per_character == pytest.approx(5 * 8 / 2)
 
 
+def test_bytes_that_make_up_no_character():
+    score = evaluate(Counting((0.0,) * 256), np.array([0x80], np.uint8), Vocabulary("byte", BYTES))
+    assert score.bits_per_character == math.inf
+    assert score.nats == pytest.approx(math.log(256))
+
+
 def test_the_network_comes_back_as_it_was():
     network = build(TextModel(width=4, dropout=0.5), 4)
     network.core.eval()

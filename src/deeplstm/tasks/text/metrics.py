@@ -35,7 +35,8 @@ class Score:
         """The score of a text that cost so many nats in all."""
         mean = nats / tokens
         perplexity = math.inf if mean > 700 else math.exp(mean)  # exp raises where floats end
-        return cls(mean, nats / math.log(2) / characters, perplexity, tokens, characters)
+        bits = nats / math.log(2) / characters if characters else math.inf  # bytes need not make up a character
+        return cls(mean, bits, perplexity, tokens, characters)
 
 
 def score_targets(logits: Tensor, targets: Tensor) -> Tensor:
