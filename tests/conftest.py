@@ -10,6 +10,11 @@ hypothesis.settings.load_profile("deeplstm")
 torch.set_num_threads(1)  # pytest-xdist already keeps every core busy
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # torch says once in a process, wherever that is, that it takes another of its own kernels
+    config.addinivalue_line("filterwarnings", "ignore:LSTM with projections is not supported with oneDNN:UserWarning")
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

@@ -40,14 +40,14 @@ def why_not(call: Call) -> list[str]:
     assert isinstance(cell, Cell)
     reasons = [
         f"torch's kernel has no {name}={value!r}"
-        for name, value in cell.changed_options().items()
+        for name, value in cell.changed_options.items()
         if not (name in _KNOWN or (name == "recurrent_dropout" and not cell.training))
         or (name == "gate_sharing" and not isinstance(value, str))
     ]
     if call.resets is not None:
         reasons.append("torch's kernels have no resets")
-    if call.x.shape[0] == 0 or call.x.shape[1] == 0:
-        reasons.append("torch's kernels want at least one step and one row")
+    if 0 in call.x.shape[:2] or (call.lengths is not None and not bool(call.lengths.any())):
+        reasons.append("torch's kernels want at least one row with at least one step")
     return reasons
 
 
@@ -76,8 +76,6 @@ def _run_lengths(call: Call, lengths: Tensor) -> tuple[Tensor, Any]:
     assert isinstance(call.step, Cell)
     T, B = call.x.shape[:2]
     kept = lengths.argsort(descending=True, stable=True)[: int((lengths > 0).sum())]
-    if kept.numel() == 0:
-        return call.x.new_zeros(T, B, call.step.output_size), call.state
     x = flip(call.x, lengths) if call.reverse else call.x
     is_tuple = isinstance(call.state, tuple)
     states = call.state if is_tuple else (call.state,)
