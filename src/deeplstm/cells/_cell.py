@@ -67,6 +67,13 @@ def options_in(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in others}
 
 
+def _changed(cell: type, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that differ from the defaults of the class they belong to: this one, or one it is derived from."""
+    signatures = (inspect.signature(cls.__init__).parameters for cls in cell.__mro__)  # type: ignore[misc]
+    defaults = next(signature for signature in signatures if signature.keys() >= options.keys())
+    return {name: value for name, value in options.items() if value != defaults[name].default}
+
+
 class Cell(nn.Module):
     """A recurrent cell: ``forward(x, state) -> (output, new_state)`` for one time step.
 
@@ -95,6 +102,7 @@ class Cell(nn.Module):
         self.output_size = hidden_size
         self.state_size = hidden_size
         self.options = options
+        self.changed_options = _changed(type(self), options)
         self.recurrent_dropout: float = options.get("recurrent_dropout", 0.0)
         self.weight_drop: float = options.get("weight_drop", 0.0)
         raise_all(
@@ -195,17 +203,12 @@ class Cell(nn.Module):
         raise_all(name, complaints)
         return state
 
-    def changed_options(self) -> dict[str, Any]:
-        """The options that differ from their defaults."""
-        defaults = inspect.signature(type(self).__init__).parameters
-        return {name: value for name, value in self.options.items() if value != defaults[name].default}
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
 
     def extra_repr(self) -> str:
         sizes = f"{self.input_size}, {self.hidden_size}"
-        return ", ".join([sizes, *(f"{name}={value!r}" for name, value in self.changed_options().items())])
+        return ", ".join([sizes, *(f"{name}={value!r}" for name, value in self.changed_options.items())])
 
     def uniform_(self, tensors: Iterable[Tensor | None]) -> None:
         """Torch's start: every value uniform in [-1/sqrt(H), 1/sqrt(H)]."""
