@@ -29,7 +29,7 @@ def test_failure_leaves_the_file_and_nothing_else(call: str, tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, call, full)
-    with pytest.raises(OSError, match="No space left on device: .*file could not be written") as failure:
+    with pytest.raises(OSError, match=r"No space left on device: .*file could not be written") as failure:
         write_atomic(path, b"two")
     assert failure.value.errno == 28
     assert path.read_bytes() == b"one"
@@ -37,5 +37,5 @@ def test_failure_leaves_the_file_and_nothing_else(call: str, tmp_path: Path, mon
 
 
 def test_missing_folder(tmp_path: Path):
-    with pytest.raises(OSError, match="No such file or directory: .*file could not be written"):
+    with pytest.raises(OSError, match=r"No such file or directory: .*file could not be written"):
         write_atomic(tmp_path / "missing" / "file", b"")

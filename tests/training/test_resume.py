@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import toys
 
 from deeplstm.training import files, loop
+from deeplstm.training.config import Training
+from training import toys
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_saves_by_the_clock(whole: Path, tmp_path: Path, monkeypatch: pytest.Mon
     toys.assert_same_run(tmp_path / "run", whole)
 
 
-def die_in_save(where: str, number: int, run: Path) -> None:
+def die_in_save(where: str, number: int, run: Path, training: Training) -> None:
     """Train, and be killed at one point of the save with this number."""
     saves = 0
 
@@ -135,7 +136,7 @@ def die_in_save(where: str, number: int, run: Path) -> None:
             die()
 
     files.open, os.replace = opened, replaced
-    toys.train(run, toys.options())
+    toys.train(run, training)
 
 
 class HalfFile:
@@ -159,7 +160,7 @@ class HalfFile:
 @pytest.mark.parametrize("number", [1, 4])
 def test_killed_during_a_save(where: str, number: int, whole: Path, tmp_path: Path):
     run = tmp_path / "run"
-    process = toys.in_process(die_in_save, where, number, run, stderr=tmp_path / "stderr")
+    process = toys.in_process(die_in_save, where, number, run, toys.options(), stderr=tmp_path / "stderr")
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
     if number > 1:
@@ -167,6 +168,17 @@ def test_killed_during_a_save(where: str, number: int, whole: Path, tmp_path: Pa
     toys.train(run, toys.options())
     assert not list(run.glob(".*"))
     toys.assert_same_run(run, whole)
+
+
+def test_killed_between_the_last_checkpoint_and_its_weights(tmp_path: Path):
+    """All steps are done and the weights of the best are not written: resuming still has to."""
+    training = toys.options(steps=9)  # saves at 7 and, validated, at 9
+    process = toys.in_process(die_in_save, "renamed", 2, tmp_path / "run", training, stderr=tmp_path / "stderr")
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    toys.train(tmp_path / "run", training)
+    toys.train(tmp_path / "whole", training)
+    toys.assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("file", ["resume.ckpt", "weights.safetensors"])
@@ -188,7 +200,9 @@ def test_full_disk(file: str, whole: Path, tmp_path: Path, monkeypatch: pytest.M
 
     with monkeypatch.context() as patched:
         patched.setattr(files, "open", opened, raising=False)
-        with pytest.raises(OSError, match=f"No space left on device: .*{file} could not be written; what it held before is"):
+        with pytest.raises(
+            OSError, match=f"No space left on device: .*{file} could not be written; what it held before is"
+        ):
             toys.train(run, toys.options())
     assert not [path for path in run.iterdir() if path.name.endswith(".tmp")]
     torch.load(run / "resume.ckpt", weights_only=True)
@@ -216,7 +230,9 @@ def test_patience_begins_anew_when_more_is_asked_for(tmp_path: Path):
     again, outcome = toys.train(tmp_path / "run", training)
     assert again.steps == 0
     assert (outcome.steps, outcome.reason) == (stopped_at, "patience")
-    more, _ = toys.train(tmp_path / "run", toys.options(lr=1e-9, warmup_steps=0, patience=1, validate_every=3, steps=90))
+    more, _ = toys.train(
+        tmp_path / "run", toys.options(lr=1e-9, warmup_steps=0, patience=1, validate_every=3, steps=90)
+    )
     assert more.steps >= 3
 
 

@@ -45,9 +45,13 @@ class Toy:
     def __init__(self, at_step: Callable[[int], None] = lambda step: None, windows: int = 12) -> None:
         self.network = Network()
         self.at_step = at_step
-        ids = (torch.arange(BATCH * (windows * WINDOW + 1)) ** 2 + torch.arange(BATCH * (windows * WINDOW + 1)) // 7) % SYMBOLS
+        ids = (
+            torch.arange(BATCH * (windows * WINDOW + 1)) ** 2 + torch.arange(BATCH * (windows * WINDOW + 1)) // 7
+        ) % SYMBOLS
         streams = ids.view(BATCH, -1).T
-        self.train = [(streams[t : t + WINDOW], streams[t + 1 : t + 1 + WINDOW]) for t in range(0, windows * WINDOW, WINDOW)]
+        self.train = [
+            (streams[t : t + WINDOW], streams[t + 1 : t + 1 + WINDOW]) for t in range(0, windows * WINDOW, WINDOW)
+        ]
         self.steps = 0
         self.states: list[Any] = []
 

@@ -32,10 +32,13 @@ class AtomicCheckpoints(TorchCheckpointIO):
         return _load(Path(path))
 
 
-def read_checkpoint(path: Path, network: nn.Module, identity: dict[str, Any]) -> dict[str, Any]:
+def read_checkpoint(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
+) -> dict[str, Any]:
     """Load the checkpoint's weights into `network` and return our part of it, once it is known to belong here.
 
     Arguments:
+        optimizer: a new one for the network; it is compared, and left as it is.
         identity: what `Loop.identity` says now, and must have said when the checkpoint was made.
 
     Raises:
@@ -59,20 +62,29 @@ def read_checkpoint(path: Path, network: nn.Module, identity: dict[str, Any]) ->
         for name, value in identity.items()
         if ours["identity"].get(name) != value
     ]
+    differences += _misfits(next(iter(checkpoint.get("optimizer_states", [])), None), optimizer)
     if differences:
         raise InputError(joined(f"{path} was not made by this config.toml and this data", differences))
     load_tensors(network, tensors, str(path))
     return ours
 
 
-def finished_steps(path: Path) -> int:
-    """How many steps the checkpoint at `path` has behind it; 0 where there is none."""
-    if not path.exists():
-        return 0
+def _misfits(state: Any, optimizer: torch.optim.Optimizer) -> list[str]:
+    """In what the saved state of an optimiser differs from what `optimizer` would have."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
-        return int(_load(path)[OURS]["position"]["step"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path} is not the checkpoint of a run. Put this run's own file back.") from None
+        named = [number for group in state["param_groups"] for number in group["params"]]
+        wrong = [
+            f"optimiser state {name} of parameter {number} is {(*value.shape,)} in place of {(*parameters[number].shape,)}"
+            for number, values in state["state"].items()
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameters[number].shape
+        ]
+    except (KeyError, TypeError, AttributeError, IndexError):
+        return ["the optimiser's state is unreadable"]
+    if len(named) != len(parameters):
+        wrong.append(f"the optimiser has {len(named)} parameters in place of {len(parameters)}")
+    return wrong
 
 
 def _load(path: Path) -> dict[str, Any]:

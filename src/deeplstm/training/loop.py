@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -66,6 +66,7 @@ class Loop(lightning.LightningModule):
         self.total = total_steps(training, self.windows)
         self.position = Position()
         self.interruption = Interruption(display.say)
+        self.before_first_step: Callable[[], None] = lambda: None
         self.started = False
         self._restored: dict[str, Any] | None = None
         self._state: State = None
@@ -115,8 +116,9 @@ class Loop(lightning.LightningModule):
         self.interruption.listen()  # again: Lightning has put its own SIGTERM handler on top
         if self._restored is not None:
             self._restore_generators_and_state(self._restored)
-        self._saved_at = time.monotonic()
         self.started = True
+        self.before_first_step()
+        self._saved_at = time.monotonic()
         self._at_start = replace(self.position)
         self.display.start(self.position.step, self.total)
 

@@ -1,7 +1,7 @@
 """Training a network on text, from files to a run folder; going on with it; and using it."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from deeplstm.tasks.text.metrics import Score, evaluate
 from deeplstm.tasks.text.model import TextNetwork, build
 from deeplstm.tasks.text.problem import TextProblem
 from deeplstm.tasks.text.vocabulary import Vocabulary
-from deeplstm.training.checkpoint import finished_steps
 from deeplstm.training.curves import draw_curves
 from deeplstm.training.files import write_atomic
-from deeplstm.training.fit import Outcome, fit
+from deeplstm.training.fit import Fitting, Outcome
 from deeplstm.training.loop import columns
 from deeplstm.training.metrics import MetricsFile
 from deeplstm.training.progress import display, showing
@@ -132,18 +131,22 @@ def _train(run: Run, config: TextConfig, *, resume: bool, quiet: bool) -> Result
     # Everything random comes from the seed: first the weights, then the dropout masks, in the order of the steps.
     with run.only_here(), seeded(options.seed), threads(options.threads):
         problem = TextProblem(build(config.model, len(vocabulary)), parts, vocabulary, config)
-        total = total_steps(options, len(problem.train))
-        if (done := finished_steps(run.resume)) > total:
-            raise InputError(f"{run.path} has {done} steps behind it, more than the {total} asked for; ask for more.")
-        if resume:
-            run.write_config(TASK, config)
+        fitting = Fitting(problem, options, run, resume=resume, quiet=quiet)
+
+        def begin() -> None:
+            run.write_config(TASK, config)  # a resumed run may have new choices
             run.sample.unlink(missing_ok=True)  # written last, it says that a run is complete
-        say = display(quiet).say
-        say(f"{run.path}: {parts.train.tokens:,} {problem.unit} to train on, {parts.valid.tokens:,} to validate on")
-        size = problem.network.parameter_counts()["total"]
-        say(f"{size:,} parameters, {total:,} steps of {options.batch_size} x {options.window}")
-        outcome = fit(problem, options, run, resume=resume, quiet=quiet)
+
+        _introduce(run, config, problem, parts, display(quiet).say)
+        outcome = fitting.run(begin)
         return _finish(run, config, problem, parts, outcome)
+
+
+def _introduce(run: Run, config: TextConfig, problem: TextProblem, parts: Split, say: Callable[[str], None]) -> None:
+    options, size = config.training, problem.network.parameter_counts()["total"]
+    steps = total_steps(options, len(problem.train))
+    say(f"{run.path}: {parts.train.tokens:,} {problem.unit} to train on, {parts.valid.tokens:,} to validate on")
+    say(f"{size:,} parameters, {steps:,} steps of {options.batch_size} x {options.window} {problem.unit}")
 
 
 def _encoded(run: Run, config: TextConfig, vocabulary: Vocabulary) -> Split:
