@@ -6,4 +6,4 @@ from deeplstm.cli.arguments import config_file, exact_values
 from deeplstm.cli.train_text import train_text
 
 train = App(name="train", help="Train a network and keep it in a folder, its run.")
-train.command(train_text, name="text", config=[config_file, exact_values])
+train.command(train_text, name="text", help_format="markdown", config=[config_file, exact_values])

@@ -46,18 +46,17 @@ def train_text(
     from deeplstm.tasks.text.summary import show
     from deeplstm.tasks.text.train import train
 
-    result = train(
-        files, out or free_folder(files[0].stem if files else "python"), choices, overwrite=overwrite, quiet=quiet
-    )
+    out = out or free_folder(Path("runs", files[0].stem if files else "python"))
+    result = train(files, out, choices, overwrite=overwrite, quiet=quiet)
     if not quiet:
         show(result)
     return 0
 
 
-def free_folder(name: str) -> Path:
-    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... that does not exist yet."""
-    path, number = Path("runs", name), 1
+def free_folder(wanted: Path) -> Path:
+    """`wanted` itself, or the first of `wanted-2`, `wanted-3`, ... that does not exist yet."""
+    path, number = wanted, 1
     while path.exists():
         number += 1
-        path = Path("runs", f"{name}-{number}")
+        path = wanted.with_name(f"{wanted.name}-{number}")
     return path

@@ -1,0 +1,1 @@
+"""How any task of this library is trained: options, the run folder, the loop, checkpoints, curves."""

@@ -39,7 +39,7 @@ class Display(ABC):
 @contextmanager
 def showing(quiet: bool, what: str) -> Iterator[Callable[[int, int], None]]:
     """A function to be called with what is done and what there is to do; it shows both on a display of its own."""
-    shown = display(quiet)
+    shown = display(quiet, passing=True)
     started = False
 
     def hear(done: int, total: int) -> None:
@@ -55,12 +55,12 @@ def showing(quiet: bool, what: str) -> Iterator[Callable[[int, int], None]]:
         shown.stop()
 
 
-def display(quiet: bool) -> Display:
-    """What fits: nothing, a bar, or lines; on stderr, which leaves stdout to results."""
+def display(quiet: bool, *, passing: bool = False) -> Display:
+    """What fits: nothing, a bar (one in passing goes when it is full), or lines; on stderr, stdout is for results."""
     if quiet:
         return Silence()
     console = Console(stderr=True)
-    return Bar(console) if console.is_terminal else Lines()
+    return Bar(console, passing) if console.is_terminal else Lines()
 
 
 class Silence(Display):
@@ -76,10 +76,10 @@ class Silence(Display):
 class Bar(Display):
     """A bar that stays in place, with the latest numbers beside it."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, passing: bool) -> None:
         columns = (BarColumn(), TextColumn("{task.completed:,}/{task.total:,}  {task.description}"))
         # Redrawing twice a second is plenty for a training, and leaves the cores to it.
-        self._progress = Progress(*columns, console=console, refresh_per_second=2)
+        self._progress = Progress(*columns, console=console, transient=passing, refresh_per_second=2)
 
     def start(self, done: int, total: int) -> None:
         super().start(done, total)

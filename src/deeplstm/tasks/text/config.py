@@ -33,7 +33,7 @@ class TextData:
     """The text: what its tokens are and which part of it is held out."""
 
     level: Level = "char"
-    """What one token is: a character, a word between blanks (each line then ends with <eos>), or a byte."""
+    """What one token is: a character, a word between blanks (each line then ends with `<eos>`), or a byte."""
     valid: Path | None = None
     """Text file to validate on. None: the last part of the training text."""
     test: Path | None = None
@@ -41,8 +41,8 @@ class TextData:
     valid_fraction: float = 0.1
     """Share of the training text, at its end, to validate on where no valid file is given."""
     max_words: int | None = None
-    """Size of the vocabulary at word level, <eos> and <unk> included: the most frequent words stay, the
-    others become <unk>. None: every word."""
+    """Size of the vocabulary at word level, `<eos>` and `<unk>` included: the most frequent words stay, the
+    others become `<unk>`. None: every word."""
 
     def check(self) -> list[str]:
         """Every complaint about these choices, one line each; empty if they make sense together."""
