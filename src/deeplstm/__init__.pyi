@@ -8,10 +8,10 @@ from .nn.explain import explain as explain
 from .nn.gru import GRU as GRU
 from .nn.lstm import LSTM as LSTM
 from .nn.mlp import MLP as MLP
+from .nn.readout import Readout as Readout
 from .nn.recurrent import Recurrent as Recurrent
 from .nn.regularize import VariationalDropout as VariationalDropout
 from .nn.rnn import RNN as RNN
-from .nn.stack import Readout as Readout
 from .nn.stack import Stack as Stack
 from .recurrence.dispatch import backend as backend
 from .recurrence.scan import scan as scan

@@ -2,64 +2,60 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import nn
 
-if TYPE_CHECKING:
-    from .stack import Stack
+from .recurrent import Recurrent
+
+RIGHT = (0, 5)  # columns of numbers
 
 
-def table(stack: Stack) -> str:
-    """The layers of a stack with what they read, give and hold."""
-    order = "B, T" if stack.batch_first else "T, B"
-    rows = [("", "layer", "reads", "gives", "link", "parameters")]
-    for n, layer in enumerate(stack.layers):
-        reads, gives = (
-            f"({order}, {w})" if w is not None else f"({order}, ...)" for w in (stack.reads[n], stack.gives[n])
+class Row(NamedTuple):
+    """One layer of a stack: widths (None: unknown), the link around it, and all that has its parameters."""
+
+    layer: nn.Module
+    reads: int | None
+    gives: int | None
+    link: str
+    parts: Sequence[nn.Module]
+
+
+def table(stack: nn.Module, options: Sequence[str], order: str, rows: Sequence[Row]) -> str:
+    """A stack in lines: what it is, then what each layer reads, gives and holds."""
+    head = ", ".join([f"Stack of {len(rows)} layers, {_count([stack]):,} parameters", *options])
+    cells = [("", "layer", "reads", "gives", "link", "parameters")]
+    for n, row in enumerate(rows):
+        whole_numbers = n == 0 and isinstance(row.layer, nn.Embedding)
+        reads = f"({order})" if whole_numbers else _shape(order, row.reads)
+        cells.append(
+            (str(n), _describe(row.layer), reads, _shape(order, row.gives), row.link, f"{_count(row.parts):,}")
         )
-        if n == 0 and stack.reads[0] is None:
-            reads = f"({order})" if isinstance(layer, nn.Embedding) else reads
-        count = _count(layer) + (_count(stack.gates[str(n)]) if str(n) in stack.gates else 0)
-        if stack.skip == "dense":
-            link = f"dense 0-{n - 1}" if n > 1 else ("dense 0" if n else "")
-        else:
-            link = (stack.skip or "") if stack.linked[n] else ""
-        rows.append((str(n), _describe(layer), reads, gives, link, f"{count:,}"))
-    keep = [c for c in range(6) if any(row[c] for row in rows[1:])]
-    widths = [max(len(row[c]) for row in rows) for c in range(6)]
-    lines = [
-        "  " + "  ".join(row[c].rjust(widths[c]) if c in (0, 5) else row[c].ljust(widths[c]) for c in keep)
-        for row in rows
-    ]
-    dropout = stack.dropout.p
-    kind = "variational dropout" if type(stack.dropout).__name__ == "VariationalDropout" else "dropout"
-    options = [f"skip={stack.skip!r}"] if stack.skip else []
-    options += [f"{kind} {dropout} between layers"] if dropout else []
-    options += ["batch_first=True"] if stack.batch_first else []
-    head = f"Stack of {len(stack.layers)} layers, {_count(stack):,} parameters"
-    return "\n".join([", ".join([head, *options]), *(line.rstrip() for line in lines)])
+    columns = [c for c in range(6) if any(line[c] for line in cells[1:])]
+    widths = [max(len(line[c]) for line in cells) for c in range(6)]
+    lines = (
+        "  ".join(line[c].rjust(widths[c]) if c in RIGHT else line[c].ljust(widths[c]) for c in columns)
+        for line in cells
+    )
+    return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
 
 
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
+def _shape(order: str, width: int | None) -> str:
+    return f"({order}, {'...' if width is None else width})"
+
+
+def _count(modules: Sequence[nn.Module]) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
 
 
 def _describe(layer: nn.Module) -> str:
     """A layer in one line; a cell rather than the `Recurrent` around it."""
-    from .recurrent import Recurrent
-
     if isinstance(layer, Recurrent):
         flags = ", ".join(f for f in ("bidirectional", "reverse") if getattr(layer, f))
         return _describe(layer.cell) + (f", {flags}" if flags else "")
     if len(text := repr(layer).split("\n")) == 1 and len(text[0]) < 100:
         return text[0]
-    inside = layer.extra_repr() or ", ".join(_describe(child) for child in _held(layer))
+    held = getattr(layer, "layers", None) or layer.children()  # of a stack, its layers without dropout and gates
+    inside = layer.extra_repr() or ", ".join(_describe(child) for child in held)
     return f"{type(layer).__name__}({inside})"
-
-
-def _held(layer: nn.Module) -> list[nn.Module]:
-    """The modules a container is made of."""
-    from .stack import Stack
-
-    return list(layer.layers if isinstance(layer, Stack) else layer.children())

@@ -12,38 +12,13 @@ from ..cells._cell import probability_complaints, raise_all
 from ..recurrence.call import checked_lengths, is_cell, resets_complaints
 from ..recurrence.lengths import mask
 from ._drop_in import DropIn
-from ._table import table
+from ._table import Row, table
+from ._widths import keeps_width, sizes
+from .readout import Readout
 from .recurrent import Recurrent
 from .regularize import VariationalDropout
 
 Skip = Literal["residual", "dense", "highway"]
-
-
-class Readout(nn.Module):
-    """A prediction made beside the stack: the next layer reads what came in, not what this gives.
-
-    In a `Stack`, an `MLP` after a cell makes the next layer read the prediction. Inside a `Readout` the prediction appears
-    among the per-layer outputs, and the next layer reads h.
-
-    Args:
-        module: any time-distributed module, such as an `MLP`.
-
-    Shapes: as the module's.
-
-    >>> import torch, deeplstm
-    >>> net = deeplstm.Stack(deeplstm.GRUCell(3, 8), deeplstm.Readout(deeplstm.MLP(8, 2)), deeplstm.GRUCell(8, 5))
-    >>> y, state, layers = net(torch.zeros(4, 1, 3), return_layers=True)
-    >>> [tuple(h.shape) for h in layers]
-    [(4, 1, 8), (4, 1, 2), (4, 1, 5)]
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        prediction: Tensor = self.module(x)
-        return prediction
 
 
 class StackOutput(NamedTuple):
@@ -114,7 +89,7 @@ class Stack(nn.Module):
         self.dropout: nn.Module = VariationalDropout(dropout) if variational else nn.Dropout(dropout)
         self.reads, self.gives = self._widths()
         self.input_size, self.output_size = self.reads[0], self.gives[-1]
-        self.linked = [skip in ("residual", "highway") and self._keeps_width(n) for n in range(len(self.layers))]
+        self.linked = [skip in ("residual", "highway") and self._is_linkable(n) for n in range(len(self.layers))]
         if skip in ("residual", "highway") and not any(self.linked):
             raise ValueError(
                 f"Stack: skip={skip!r} is given, but no layer keeps its width, so there is nothing to link. "
@@ -134,7 +109,7 @@ class Stack(nn.Module):
         total: int | None = None  # of the stack's input and all outputs so far
         flowing: int | None = None  # the width that reaches this layer; None: unknown
         for n, layer in enumerate(self.layers):
-            i, o = _sizes(layer)
+            i, o = sizes(layer)
             if n == 0:
                 flowing = total = i
             expected = total if self.skip == "dense" else flowing
@@ -146,7 +121,7 @@ class Stack(nn.Module):
                 )
                 complaints.append(f"layer {n} ({_name(layer)}) has input size {i}, but reads {expected}: {why}")
             reads.append(i if i is not None else expected)
-            o = o if o is not None else (reads[-1] if _keeps(layer) else None)
+            o = o if o is not None else (reads[-1] if keeps_width(layer) else None)
             gives.append(o)
             if n == 0 and isinstance(layer, nn.Embedding):
                 total = 0
@@ -156,8 +131,8 @@ class Stack(nn.Module):
         raise_all("Stack", complaints)
         return reads, gives
 
-    def _keeps_width(self, n: int) -> bool:
-        recurrent_or_mlp = not _keeps(self.layers[n]) and not isinstance(self.layers[n], Readout)
+    def _is_linkable(self, n: int) -> bool:
+        recurrent_or_mlp = not keeps_width(self.layers[n]) and not isinstance(self.layers[n], Readout)
         return recurrent_or_mlp and self.reads[n] is not None and self.reads[n] == self.gives[n]
 
     def _gate(self, n: int) -> nn.Linear:
@@ -256,7 +231,21 @@ class Stack(nn.Module):
     # ---------------------------------------------------------------- what it prints
 
     def __repr__(self) -> str:
-        return table(self)
+        options = [f"skip={self.skip!r}"] if self.skip else []
+        if self.dropout.p:
+            kind = "variational dropout" if isinstance(self.dropout, VariationalDropout) else "dropout"
+            options.append(f"{kind} {self.dropout.p} between layers")
+        options += ["batch_first=True"] if self.batch_first else []
+        order = "B, T" if self.batch_first else "T, B"
+        return table(self, options, order, [self._row(n) for n in range(len(self.layers))])
+
+    def _row(self, n: int) -> Row:
+        if self.skip == "dense":
+            link = f"dense 0-{n - 1}" if n > 1 else "dense 0" * n
+        else:
+            link = self.skip or "" if self.linked[n] else ""
+        gate = [self.gates[str(n)]] if str(n) in self.gates else []
+        return Row(self.layers[n], self.reads[n], self.gives[n], link, [self.layers[n], *gate])
 
 
 def _as_layer(layer: Any, n: int) -> nn.Module:
@@ -296,41 +285,6 @@ def _distribute(layer: nn.Module, x: Tensor) -> Tensor:
             "tensor with as many rows is expected. Give layers that treat every step alike, or cells."
         )
     return rows.unflatten(0, x.shape[:2])
-
-
-def _sizes(layer: nn.Module) -> tuple[int | None, int | None]:
-    """(width read, width given), None where a layer does not say."""
-    if isinstance(layer, Readout):
-        return _sizes(layer.module)
-    if isinstance(layer, DropIn):
-        width = layer.proj_size or layer.hidden_size
-        return layer.input_size, width * (2 if layer.bidirectional else 1)
-    if isinstance(layer, nn.Embedding):
-        return None, layer.embedding_dim
-    if isinstance(layer, nn.Sequential):
-        return _sizes_in_sequence(layer)
-    reads = getattr(layer, "input_size", getattr(layer, "in_features", None))
-    gives = getattr(layer, "output_size", getattr(layer, "out_features", None))
-    return (reads if isinstance(reads, int) else None), (gives if isinstance(gives, int) else None)
-
-
-def _sizes_in_sequence(layers: nn.Sequential) -> tuple[int | None, int | None]:
-    reads = gives = None
-    for n, layer in enumerate(layers):
-        i, o = _sizes(layer)
-        reads = i if n == 0 else reads
-        gives = o if o is not None else (gives if _keeps(layer) else None)
-    return reads, gives
-
-
-def _keeps(layer: nn.Module) -> bool:
-    """Whether a layer gives the width it reads, unit by unit: norms, dropout, activations; of others nothing is known."""
-    if isinstance(layer, nn.GLU | nn.MultiheadAttention):
-        return False
-    unit_by_unit = ("torch.nn.modules.activation", "torch.nn.modules.dropout", "torch.nn.modules.normalization")
-    return type(layer).__module__ in unit_by_unit or isinstance(
-        layer, nn.Identity | nn.BatchNorm1d | VariationalDropout
-    )
 
 
 def _name(layer: nn.Module) -> str:
