@@ -206,6 +206,12 @@ def without_optimizer(path: Path) -> None:
     torch.save(checkpoint, path)
 
 
+def strange_position(path: Path) -> None:
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["deeplstm"]["position"]["place"] = 3
+    torch.save(checkpoint, path)
+
+
 def without_loops(path: Path) -> None:
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["loops"] = {}
@@ -215,7 +221,7 @@ def without_loops(path: Path) -> None:
 def other_optimizer(path: Path) -> None:
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["optimizer_states"][0]["state"][0]["exp_avg"] = torch.zeros(2)
-    checkpoint["optimizer_states"][0]["param_groups"][0]["params"].pop()
+    del checkpoint["state_dict"]["network.output.bias"]
     torch.save(checkpoint, path)
 
 
@@ -247,7 +253,8 @@ READ, RESUME = ["generate", "RUN", "--length", "3"], ["resume", "RUN", "--steps"
         (RESUME, "resume.ckpt", Path.unlink, "does not exist, but weights.safetensors does"),
         (RESUME, "resume.ckpt", hostile, "is damaged, or holds more than tensors and plain values"),
         (RESUME, "resume.ckpt", without_position, "is not the checkpoint of a run"),
-        (RESUME, "resume.ckpt", without_optimizer, "the optimiser's state is unreadable"),
+        (RESUME, "resume.ckpt", strange_position, "is damaged: TypeError("),
+        (RESUME, "resume.ckpt", without_optimizer, "is damaged: KeyError('state')"),
         (RESUME, "resume.ckpt", without_loops, "is damaged: KeyError('fit_loop')"),
         (RESUME, "metrics.csv", Path.unlink, "cannot be read as a table of metrics"),
         (RESUME, "metrics.csv", other_columns, "begins with a,b"),
@@ -278,7 +285,7 @@ def quiet(tokens: list[str]) -> list[str]:
             RESUME,
             "resume.ckpt",
             other_optimizer,
-            ["optimiser state exp_avg of parameter 0 is (2,) in", "has 6 parameters"],
+            ["the optimiser's exp_avg of parameter 0 is (2,) in place of (17, 8)", "output.bias is missing"],
         ),
         (RESUME, "config.toml", other_window, ["windows per epoch was 38 and is now 42", "window was 10 and is now 9"]),
     ],
@@ -333,4 +340,4 @@ def test_diverging(deeplstm, text: Path):
         "constant",
     ]
     said = deeplstm("train", "text", text, "--out", "run", "--quiet", *SMALL, *SHORT, *tokens)
-    fails(said, " at step ", "and training stopped", "Choose a learning rate below 1e+38")
+    fails(said, " at step ", "and training stopped", "train anew with a learning rate below 1e+38")

@@ -1,5 +1,6 @@
 """`deeplstm generate`: let a trained network write."""
 
+import sys
 from pathlib import Path
 
 
@@ -30,15 +31,17 @@ def generate(
         Makes the text the same every time.
     """
     from deeplstm.tasks.text.generate import generate as pieces
+    from deeplstm.tasks.text.summary import visible
     from deeplstm.tasks.text.train import load
     from deeplstm.training.surroundings import threads
 
     network, vocabulary, _ = load(run)
     written = pieces(network, vocabulary, prompt, length=length, temperature=temperature, top_p=top_p, seed=seed)
+    on_terminal = sys.stdout.isatty()
     print(prompt, end="", flush=True)
     # One stream of text is too little to share: on a busy machine a second thread makes it twenty times slower.
     with threads(1):
         for piece in written:
-            print(piece, end="", flush=True)
+            print(visible(piece) if on_terminal else piece, end="", flush=True)
     print()
     return 0

@@ -2,6 +2,8 @@
 
 import io
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ def read_checkpoint(
         for name, value in identity.items()
         if ours["identity"].get(name) != value
     ]
-    differences += _misfits(next(iter(checkpoint.get("optimizer_states", [])), None), optimizer)
+    differences += _misfits(checkpoint["optimizer_states"][0], optimizer)
     if differences:
         raise InputError(joined(f"{path} was not made by this config.toml and this data", differences))
     load_tensors(network, tensors, str(path))
@@ -72,19 +74,26 @@ def read_checkpoint(
 def _misfits(state: Any, optimizer: torch.optim.Optimizer) -> list[str]:
     """In what the saved state of an optimiser differs from what `optimizer` would have."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    saved = sum(len(group["params"]) for group in state["param_groups"])
+    if saved != len(parameters):
+        return [f"the optimiser has {saved} parameters in place of {len(parameters)}"]
+    return [
+        f"the optimiser's {name} of parameter {number} is {(*value.shape,)} in place of {(*parameters[number].shape,)}"
+        for number, values in state["state"].items()
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameters[number].shape
+    ]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while a checkpoint is being understood is said of the file, in one InputError."""
     try:
-        named = [number for group in state["param_groups"] for number in group["params"]]
-        wrong = [
-            f"optimiser state {name} of parameter {number} is {(*value.shape,)} in place of {(*parameters[number].shape,)}"
-            for number, values in state["state"].items()
-            for name, value in values.items()
-            if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameters[number].shape
-        ]
-    except (KeyError, TypeError, AttributeError, IndexError):
-        return ["the optimiser's state is unreadable"]
-    if len(named) != len(parameters):
-        wrong.append(f"the optimiser has {len(named)} parameters in place of {len(parameters)}")
-    return wrong
+        yield
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged: {error!r}. Put this run's own file back.") from error
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from deeplstm.errors import InputError
-from deeplstm.training.checkpoint import AtomicCheckpoints, read_checkpoint
+from deeplstm.training.checkpoint import AtomicCheckpoints, read_checkpoint, reading
 from deeplstm.training.config import Training
 from deeplstm.training.interrupt import Interrupted, StopNow
 from deeplstm.training.loggers import CsvLogger, tensorboard_logger
@@ -80,7 +80,8 @@ class Fitting:
                     "nothing to resume from. Put the file back, or train a new run."
                 )
             return False
-        loop.restore(read_checkpoint(run.resume, loop.network, loop.configure_optimizers(), loop.identity))
+        with reading(run.resume):
+            loop.restore(read_checkpoint(run.resume, loop.network, loop.configure_optimizers(), loop.identity))
         if loop.position.step > loop.total:
             raise InputError(
                 f"{run.path} has {loop.position.step:,} steps behind it, more than the {loop.total:,} asked for: ask for more."

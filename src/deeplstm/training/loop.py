@@ -70,6 +70,7 @@ class Loop(lightning.LightningModule):
         self.started = False
         self._restored: dict[str, Any] | None = None
         self._state: State = None
+        self._saved_step: int | None = None
 
     # --- where it stands
 
@@ -77,6 +78,7 @@ class Loop(lightning.LightningModule):
         """Stand where our part of a checkpoint says, `network` having its weights; Lightning restores the rest."""
         self._restored = restored
         self.position = Position(**restored["position"])
+        self._saved_step = self.position.step
         if self.position.best_step == self.position.step:
             # The process may have died between the checkpoint and the weights of the same step.
             self.run.write_weights(self.network)
@@ -170,10 +172,14 @@ class Loop(lightning.LightningModule):
 
     def _require_finite(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(value):
-            kept = "keeps its last checkpoint" if self.run.resume.exists() else "has no checkpoint yet"
+            if self._saved_step is None:
+                advice = f"Nothing is saved yet: train anew with a learning rate below {self._rate:.3g}."
+            else:
+                advice = f"Step {self._saved_step} is saved; go on from there with a lower learning rate: "
+                advice += f"deeplstm resume {self.run.path} --lr {self._rate / 10:.2g}"
             raise InputError(
-                f"The {name} became {value} at step {step} (epoch {step / self.windows:.2f}) and training stopped; a finite "
-                f"number was expected. {self.run.path} {kept}. Choose a learning rate below {self._rate:.3g}."
+                f"The {name} became {value} at step {step} (epoch {step / self.windows:.2f}), where a finite number was "
+                f"expected, and training stopped. {advice}"
             )
 
     def _count(self) -> None:
@@ -228,7 +234,7 @@ class Loop(lightning.LightningModule):
         # Stopped before the first validation, the run gets the weights it has, so that it can be used.
         if self.position.best_step == self.position.step or not self.run.weights.exists():
             self.run.write_weights(self.network)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), self.position.step
 
     def _show(self) -> None:
         position, start = self.position, self._at_start

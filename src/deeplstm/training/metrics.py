@@ -26,8 +26,11 @@ class MetricsFile:
     def append(self, row: Mapping[str, float]) -> None:
         """Add a row; floats in full, so that reading them back gives the same bits."""
         line = self._line([repr(row[name]) if name in row else "" for name in self.columns])
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(line)
+        try:
+            with open(self.path, "a", encoding="utf-8", newline="") as file:
+                file.write(line)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: {self.path} could not be written") from error
 
     def sync(self) -> None:
         """Let every row reach the disk before a checkpoint that counts on them does."""

@@ -77,7 +77,7 @@ class Bar(Display):
     """A bar that stays in place, with the latest numbers beside it."""
 
     def __init__(self, console: Console, passing: bool) -> None:
-        columns = (BarColumn(), TextColumn("{task.completed:,}/{task.total:,}  {task.description}"))
+        columns = (BarColumn(), TextColumn("{task.completed:,}/{task.total:,}  {task.description}", markup=False))
         # Redrawing twice a second is plenty for a training, and leaves the cores to it.
         self._progress = Progress(*columns, console=console, transient=passing, refresh_per_second=2)
 

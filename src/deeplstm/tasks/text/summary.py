@@ -1,5 +1,6 @@
 """What a training on text came to, for people to read."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -19,8 +20,8 @@ def show(result: Result) -> None:
     console.print()
     console.print(score_table(scores))
     console.print(_facts(result))
-    plainly(console, f"\n{result.sample.rstrip()}\n")
-    plainly(console, f"The run is in {result.run}: its curves in loss.png, this sample in sample.txt.")
+    _plainly(console, f"\n{visible(result.sample).rstrip()}\n")
+    _plainly(console, f"The run is in {result.run}: its curves in loss.png, this sample in sample.txt.")
 
 
 def score_table(scores: Mapping[str, Score]) -> Table:
@@ -51,6 +52,11 @@ def _facts(result: Result) -> Table:
     return table
 
 
-def plainly(console: Console, text: str) -> None:
+def visible(text: str) -> str:
+    """Text for a terminal: a network may well write control characters, which a terminal would obey."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def _plainly(console: Console, text: str) -> None:
     """Text as it is: no markup, no colours, no line breaks of ours."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
