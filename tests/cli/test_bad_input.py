@@ -83,6 +83,13 @@ def test_config_file(deeplstm, text: Path):
     assert not Path("runs").exists()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_missing_device(deeplstm, text: Path):
+    said = deeplstm("train", "text", text, "--out", "run", "--training.device", "cuda")
+    fails(said, "device=cuda, but torch finds no CUDA device here: choose auto or cpu.")
+    assert not Path("run").exists()
+
+
 # --- texts
 
 
@@ -179,6 +186,10 @@ def other_window(path: Path) -> None:
     path.write_text(path.read_text().replace("window = 10", "window = 9"))
 
 
+def out_of_range(path: Path) -> None:
+    path.write_text(path.read_text().replace("lr = 0.002", "lr = -1.0"))
+
+
 def without_a_tensor(path: Path) -> None:
     tensors = load_file(path)
     tensors["stranger"] = tensors.pop("output.bias")
@@ -238,6 +249,7 @@ READ, RESUME = ["generate", "RUN", "--length", "3"], ["resume", "RUN", "--steps"
         (READ, "config.toml", Path.unlink, "it has no config.toml"),
         (READ, "config.toml", nonsense, "is not a TOML file"),
         (READ, "config.toml", newer, "has format 99; this version reads up to 1"),
+        (READ, "config.toml", out_of_range, "cannot be used: training.lr=-1.0"),
         (READ, "vocabulary.json", Path.unlink, "cannot be read"),
         (READ, "vocabulary.json", cut, "is damaged"),
         (READ, "vocabulary.json", nonsense, "is damaged"),

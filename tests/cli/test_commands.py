@@ -71,7 +71,7 @@ def test_options_reach_the_run(deeplstm, text: Path):
         "forget",
         "--model.forget-bias",
         "1",
-        "--data.level",
+        "--level",
         "word",
     ]
     options += [

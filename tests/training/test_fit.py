@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deeplstm.errors import BackendUnavailable, InputError
-from deeplstm.training import loggers
+from deeplstm.training import surroundings
 from training import toys
 
 
@@ -225,10 +225,7 @@ def test_tensorboard(tmp_path: Path):
 
 
 def test_missing_tensorboard_is_said_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def missing(*args, **kwargs):
-        raise ModuleNotFoundError("Neither `tensorboard` nor `tensorboardX` is available.")
-
-    monkeypatch.setattr(loggers, "TensorBoardLogger", missing)
+    monkeypatch.setattr(surroundings, "find_spec", lambda name: None)
     toy = toys.Toy()
     with pytest.raises(BackendUnavailable, match=r"pip install 'deeplstm\[tensorboard\]'"):
         toys.train(tmp_path / "run", toys.options(tensorboard=True), lambda: toy)

@@ -1,12 +1,13 @@
 """`deeplstm train text`: from text files to a run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from deeplstm.tasks.text.choices import TextConfig
-from deeplstm.tasks.text.config import TextData, TextModel
+from deeplstm.tasks.text.config import Level, TextData, TextModel
 from deeplstm.training.config import Training
 
 DATA, MODEL, TRAINING = TextData(), TextModel(), Training()
@@ -17,6 +18,7 @@ def train_text(
     *files: Path,
     out: Path | None = None,
     config: Path | None = None,
+    level: Level | None = None,
     overwrite: Annotated[bool, Flag] = False,
     quiet: Annotated[bool, Flag] = False,
     data: Annotated[TextData, Parameter(group=Group("Text", sort_key=1))] = DATA,
@@ -36,11 +38,15 @@ def train_text(
         Folder to make for the run. Left out: a new one under runs.
     config:
         TOML file with options, such as another run's config.toml; the command line wins over it.
+    level:
+        Short for --data.level, and wins over it.
     overwrite:
         Replace an existing run.
     quiet:
         Show nothing but errors.
     """
+    if level is not None:
+        data = replace(data, level=level)
     choices = TextConfig(data=data, model=model, training=training)
     choices.require()  # before torch takes its time to load
     from deeplstm.tasks.text.summary import show

@@ -23,7 +23,7 @@ from deeplstm.training.metrics import MetricsFile
 from deeplstm.training.problem import Problem
 from deeplstm.training.progress import display
 from deeplstm.training.run_folder import Run
-from deeplstm.training.surroundings import device, no_chatter, threads
+from deeplstm.training.surroundings import device, no_chatter, require_available, threads
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ class Fitting:
 
     Raises:
         InputError: a damaged or foreign file in the folder.
+        BackendUnavailable: no such device or logger on this machine.
     """
 
     def __init__(
         self, problem: Problem, training: Training, run: Run, *, resume: bool = False, quiet: bool = False
     ) -> None:
+        require_available(training)
         self._training, self._run = training, run
         self._loop = Loop(problem, training, run, display(quiet))
         self._table = MetricsFile(run.metrics, columns(problem.metrics))

@@ -6,7 +6,6 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from deeplstm.errors import BackendUnavailable
 from deeplstm.training.metrics import MetricsFile
 from deeplstm.training.run_folder import Run
 
@@ -38,10 +37,4 @@ class CsvLogger(Logger):
 
 def tensorboard_logger(run: Run, step: int) -> Logger:
     """Lightning's TensorBoard logger into RUN/tensorboard; what earlier sessions wrote after `step` is hidden."""
-    try:
-        return TensorBoardLogger(run.path, name=run.tensorboard.name, version="", purge_step=step + 1)
-    except ModuleNotFoundError:
-        raise BackendUnavailable(
-            "training.tensorboard=True, but no package that writes for TensorBoard is installed. "
-            "Install one with: pip install 'deeplstm[tensorboard]', or leave the option out."
-        ) from None
+    return TensorBoardLogger(run.path, name=run.tensorboard.name, version="", purge_step=step + 1)

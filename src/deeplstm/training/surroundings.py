@@ -4,10 +4,12 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import torch
 
 from deeplstm.errors import BackendUnavailable
+from deeplstm.training.config import Training
 
 
 def device(name: str) -> torch.device:
@@ -15,6 +17,16 @@ def device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailable("device=cuda, but torch finds no CUDA device here: choose auto or cpu.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def require_available(training: Training) -> None:
+    """BackendUnavailable if what `training` asks for is not on this machine."""
+    device(training.device)
+    if training.tensorboard and not any(find_spec(name) for name in ("tensorboard", "tensorboardX")):
+        raise BackendUnavailable(
+            "training.tensorboard=True, but no package that writes for TensorBoard is installed. "
+            "Install one with: pip install 'deeplstm[tensorboard]', or leave the option out."
+        )
 
 
 @contextmanager

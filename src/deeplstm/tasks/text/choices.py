@@ -16,7 +16,7 @@ class TextConfig:
     model: TextModel = field(default_factory=TextModel)
     training: Training = field(default_factory=Training)
 
-    def require(self) -> None:
-        """InputError with every complaint about the choices, if there is one."""
+    def require(self, what: str = "These options") -> None:
+        """InputError with every complaint about the choices, if there is one; `what` says where they come from."""
         if complaints := [*self.data.check(), *self.model.check(), *self.training.check()]:
-            raise InputError(joined("These options cannot be used", complaints))
+            raise InputError(joined(f"{what} cannot be used", complaints))

@@ -15,6 +15,7 @@ from deeplstm.tasks.text.metrics import Score, evaluate
 from deeplstm.tasks.text.model import TextNetwork, build
 from deeplstm.tasks.text.problem import TextProblem
 from deeplstm.tasks.text.vocabulary import Vocabulary
+from deeplstm.tasks.text.windows import Windows
 from deeplstm.training.curves import draw_curves
 from deeplstm.training.files import write_atomic
 from deeplstm.training.fit import Fitting, Outcome
@@ -23,7 +24,7 @@ from deeplstm.training.metrics import MetricsFile
 from deeplstm.training.progress import display, showing
 from deeplstm.training.run_folder import Run
 from deeplstm.training.schedule import total_steps
-from deeplstm.training.surroundings import device, seeded, threads
+from deeplstm.training.surroundings import device, require_available, seeded, threads
 
 TASK = "text"
 SAMPLE_LENGTH = {"char": 600, "byte": 600, "word": 120}
@@ -69,6 +70,7 @@ def train(
     """
     config = config or TextConfig()
     config.require()
+    require_available(config.training)
     with Run.create(out, overwrite=overwrite) as making:
         _prepare([Path(file) for file in files] or standard_library(), making, config, quiet)
     return _train(Run.open(out), config, resume=False, quiet=quiet)
@@ -89,7 +91,7 @@ def resume(
         lr: a new learning rate from here on; for a run that was about to diverge.
     """
     run = Run.open(out)
-    config = run.read_config(TASK, TextConfig)
+    config = _choices(run)
     changes = {"epochs": epochs, "steps": steps, "lr": lr}
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     if given:
@@ -105,11 +107,17 @@ def resume(
 def load(run: str | os.PathLike[str]) -> tuple[TextNetwork, Vocabulary, TextConfig]:
     """The network of a run with its best weights, in evaluation mode; its vocabulary; its choices."""
     folder = Run.open(run)
-    config = folder.read_config(TASK, TextConfig)
+    config = _choices(folder)
     vocabulary = Vocabulary.load(folder.vocabulary)
     network = build(config.model, len(vocabulary))
     folder.read_weights(network)
     return network.eval(), vocabulary, config
+
+
+def _choices(run: Run) -> TextConfig:
+    config = run.read_config(TASK, TextConfig)
+    config.require(f"The options in {run.config}")
+    return config
 
 
 def _prepare(files: Sequence[Path], run: Run, config: TextConfig, quiet: bool) -> None:
@@ -118,10 +126,9 @@ def _prepare(files: Sequence[Path], run: Run, config: TextConfig, quiet: bool) -
         vocabulary = build_vocabulary(files, config.data, hear)
     with showing(quiet, "bytes encoded") as hear:
         parts = split(files, config.data, run.data, vocabulary, hear)
+    Windows(parts.train.open(), config.training.batch_size, config.training.window)  # says if the text is too short
     vocabulary.save(run.vocabulary)
     run.write_config(TASK, config)
-    with seeded(config.training.seed):
-        TextProblem(build(config.model, len(vocabulary)), parts, vocabulary, config)  # says if the text is too short
 
 
 def _train(run: Run, config: TextConfig, *, resume: bool, quiet: bool) -> Result:
