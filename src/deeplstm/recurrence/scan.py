@@ -75,6 +75,7 @@ def scan(
             complaints.append(f"noise[{name!r}] has shape {tuple(mask.shape)}, (T or 1, B, ...) is expected")
     if complaints:
         raise ValueError(f"scan over {name_of(step)}, x of shape {tuple(x.shape)}: {'; '.join(complaints)}.")
+    state = map_state(lambda part: part, state)  # lists become tuples
     if resets is not None and initial is None:
         initial = map_state(torch.zeros_like, state)
     call = Call(step, params, x, state, initial, noise, given_lengths, resets, reverse)
