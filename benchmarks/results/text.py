@@ -10,7 +10,7 @@ from deeplstm.tasks.text.choices import TextConfig
 from deeplstm.tasks.text.encoded import Encoded
 from deeplstm.tasks.text.model import TextNetwork
 from deeplstm.tasks.text.problem import TextProblem
-from deeplstm.tasks.text.train import load, resume, train
+from deeplstm.tasks.text.runs import load, resume, train
 from deeplstm.tasks.text.vocabulary import Vocabulary
 from deeplstm.training.loop import columns
 from deeplstm.training.metrics import MetricsFile, Row

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.small import SHORT, SMALL
-from deeplstm.tasks.text.train import load
+from deeplstm.tasks.text.runs import load
 
 
 def test_train_makes_a_run_and_says_what_it_came_to(deeplstm, text: Path):

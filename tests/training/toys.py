@@ -160,7 +160,7 @@ def interrupted(run: Path, problem: type[Toy]) -> int:
 # --- processes of their own, to be killed. They are forked off a server that has imported everything once.
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["training.toys", "deeplstm.tasks.text.train"])
+_processes.set_forkserver_preload(["training.toys", "deeplstm.tasks.text.runs"])
 
 
 def in_process(function: Callable[..., Any], *args: Any, stderr: Path) -> Any:

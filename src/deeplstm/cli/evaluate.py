@@ -31,7 +31,7 @@ def evaluate(
     quiet:
         Show no progress.
     """
-    from deeplstm.tasks.text import train as text
+    from deeplstm.tasks.text import runs as text
     from deeplstm.tasks.text.corpus import encode
     from deeplstm.tasks.text.metrics import evaluate as score_of
     from deeplstm.tasks.text.summary import score_table

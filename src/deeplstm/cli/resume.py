@@ -29,7 +29,7 @@ def resume(
     quiet:
         Show nothing but errors.
     """
-    from deeplstm.tasks.text import train as text
+    from deeplstm.tasks.text import runs as text
     from deeplstm.tasks.text.summary import show
 
     result = text.resume(run, epochs=epochs, steps=steps, lr=lr, quiet=quiet)

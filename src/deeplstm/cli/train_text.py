@@ -50,7 +50,7 @@ def train_text(
     choices = TextConfig(data=data, model=model, training=training)
     choices.require()  # before torch takes its time to load
     from deeplstm.tasks.text.summary import show
-    from deeplstm.tasks.text.train import train
+    from deeplstm.tasks.text.runs import train
 
     out = out or free_folder(Path("runs", files[0].stem if files else "python"))
     result = train(files, out, choices, overwrite=overwrite, quiet=quiet)

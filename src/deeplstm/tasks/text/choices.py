@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from deeplstm.errors import InputError
 from deeplstm.tasks.text.config import TextData, TextModel
-from deeplstm.training.config import Training
+from deeplstm.training.config import Training as Training
 from deeplstm.training.options import joined
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deeplstm.tasks.text.metrics import Score
-from deeplstm.tasks.text.train import Result
+from deeplstm.tasks.text.runs import Result
 
 
 def show(result: Result) -> None:

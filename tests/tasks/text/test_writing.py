@@ -6,7 +6,7 @@ from torch import nn
 
 from deeplstm.errors import InputError
 from deeplstm.tasks.text.config import TextModel
-from deeplstm.tasks.text.generate import choose, generate
+from deeplstm.tasks.text.writing import choose, generate
 from deeplstm.tasks.text.model import build
 from deeplstm.tasks.text.vocabulary import BYTES, Vocabulary
 
@@ -52,7 +52,7 @@ def test_one_symbol_after_the_other_each_read_once():
 
 
 def test_a_prompt_is_read_and_not_given_back(monkeypatch):
-    monkeypatch.setattr("deeplstm.tasks.text.generate.PROMPT_WINDOW", 4)
+    monkeypatch.setattr("deeplstm.tasks.text.writing.PROMPT_WINDOW", 4)
     network = Chain([1, 2, 3, 0], 4)
     assert write(network, ABC, "cccccb", length=3) == "c\na"
     assert network.inputs == [0, 3, 3, 3, 3, 3, 2, 3, 0]

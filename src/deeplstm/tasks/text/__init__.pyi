@@ -1,0 +1,12 @@
+from .choices import TextConfig as TextConfig
+from .choices import Training as Training
+from .config import TextData as TextData
+from .config import TextModel as TextModel
+from .metrics import Score as Score
+from .metrics import evaluate as evaluate
+from .runs import Result as Result
+from .runs import load as load
+from .runs import resume as resume
+from .runs import train as train
+from .vocabulary import Vocabulary as Vocabulary
+from .writing import generate as generate
