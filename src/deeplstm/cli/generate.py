@@ -30,9 +30,9 @@ def generate(
     seed:
         Makes the text the same every time.
     """
-    from deeplstm.tasks.text.writing import generate as pieces
-    from deeplstm.tasks.text.summary import visible
     from deeplstm.tasks.text.runs import load
+    from deeplstm.tasks.text.summary import visible
+    from deeplstm.tasks.text.writing import generate as pieces
     from deeplstm.training.surroundings import threads
 
     network, vocabulary, _ = load(run)

@@ -49,8 +49,8 @@ def train_text(
         data = replace(data, level=level)
     choices = TextConfig(data=data, model=model, training=training)
     choices.require()  # before torch takes its time to load
-    from deeplstm.tasks.text.summary import show
     from deeplstm.tasks.text.runs import train
+    from deeplstm.tasks.text.summary import show
 
     out = out or free_folder(Path("runs", files[0].stem if files else "python"))
     result = train(files, out, choices, overwrite=overwrite, quiet=quiet)

@@ -6,9 +6,9 @@ from torch import nn
 
 from deeplstm.errors import InputError
 from deeplstm.tasks.text.config import TextModel
-from deeplstm.tasks.text.writing import choose, generate
 from deeplstm.tasks.text.model import build
 from deeplstm.tasks.text.vocabulary import BYTES, Vocabulary
+from deeplstm.tasks.text.writing import choose, generate
 
 ABC = Vocabulary("char", "\nabc")
 WORDS = Vocabulary("word", ["<eos>", "the", "cat", "sat"])

@@ -10,12 +10,12 @@ from deeplstm.errors import InputError
 from deeplstm.tasks.text.choices import TextConfig
 from deeplstm.tasks.text.corpus import Split, build_vocabulary, split, standard_library
 from deeplstm.tasks.text.encoded import Encoded
-from deeplstm.tasks.text.writing import generate
 from deeplstm.tasks.text.metrics import Score, evaluate
 from deeplstm.tasks.text.model import TextNetwork, build
 from deeplstm.tasks.text.problem import TextProblem
 from deeplstm.tasks.text.vocabulary import Vocabulary
 from deeplstm.tasks.text.windows import Windows
+from deeplstm.tasks.text.writing import generate
 from deeplstm.training.curves import draw_curves
 from deeplstm.training.files import write_atomic
 from deeplstm.training.fit import Fitting, Outcome
