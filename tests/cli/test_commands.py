@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.small import SHORT, SMALL
+from deeplstm.tasks.text.problem import TextProblem
 from deeplstm.tasks.text.runs import load
 
 
@@ -143,6 +144,40 @@ def test_resume_needs_the_encoded_text_only(deeplstm, text: Path):
     assert deeplstm("train", "text", "mine.txt", "--out", "run", *SMALL, *SHORT, "--quiet").status == 0
     Path("mine.txt").unlink()
     assert deeplstm("resume", "run", "--steps", 8).status == 0
+
+
+def test_resume_after_a_crash_is_as_if_it_had_not_happened(deeplstm, text: Path, monkeypatch: pytest.MonkeyPatch):
+    """The same, to the bit, with everything random that a text model has."""
+    options = [
+        "--model.dropout",
+        0.2,
+        "--model.zoneout",
+        0.1,
+        "--model.weight-drop",
+        0.1,
+        "--model.recurrent-dropout",
+        0.1,
+    ]
+    options += [*SMALL, "--training.steps", 12, "--training.save-every", 5, "--training.threads", 1, "--quiet"]
+    assert deeplstm("train", "text", text, "--out", "whole", *options).status == 0
+
+    class Crash(Exception):
+        pass
+
+    loss, calls = TextProblem.loss, iter(range(100))
+
+    def crashing(*args):
+        if next(calls) == 8:
+            raise Crash
+        return loss(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TextProblem, "loss", crashing)
+        with pytest.raises(Crash):
+            deeplstm("train", "text", text, "--out", "run", *options)
+    assert deeplstm("resume", "run", "--quiet").status == 0
+    for name in ("weights.safetensors", "sample.txt", "config.toml"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
 
 
 def test_resume_finishes_what_comes_after_the_last_step(deeplstm, run: Path):
