@@ -1,5 +1,6 @@
 """`MLP` and `VariationalDropout`."""
 
+import math
 import re
 
 import pytest
@@ -56,14 +57,14 @@ def test_counted_parameters():
 
 
 def test_dropout_is_after_each_hidden_activation():
-    mlp = MLP(1, 1000, 1000, activation="identity", dropout=0.25, bias=False)
+    mlp = MLP(1, 1000, 1000, activation="softplus", dropout=0.25, bias=False)  # softplus(0) is not 0: the order shows
     with torch.no_grad():
         mlp.layers[0].weight.fill_(1.0)
         mlp.layers[1].weight.copy_(torch.eye(1000))
-    y = mlp(torch.ones(2, 1))
-    assert y.unique().tolist() == [0.0, pytest.approx(1 / 0.75)]
+    y, whole = mlp(torch.ones(2, 1)), math.log(1 + math.e)
+    assert y.unique().tolist() == [0.0, pytest.approx(whole / 0.75)]
     assert (y == 0).double().mean().item() == pytest.approx(0.25, abs=0.04)
-    assert bool((mlp.eval()(torch.ones(2, 1)) == 1).all())
+    torch.testing.assert_close(mlp.eval()(torch.ones(2, 1)), torch.full((2, 1000), whole))
 
 
 def test_repr_dtype_and_device():
