@@ -49,6 +49,34 @@ def test_torchs_kernels_take_exactly_the_cells_that_they_know(case):
     assert set(re.findall(r"torch's kernel has no (\w+)=", str(error.value))) == in_the_way
 
 
+@cells(PLAIN)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("lengths", [None, [5, 0, 2]], ids=str)
+def test_second_derivatives_and_transforms_are_right(case, dtype, lengths):
+    layer = Recurrent(case.make(dtype=dtype))
+    x = torch.randn(5, 3, 3, dtype=dtype)
+
+    def function(x):
+        return layer(x, lengths=lengths)[0].sin().sum()
+
+    def penalty(x):
+        x = x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(function(x), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), [x, *layer.parameters()])
+
+    for transform in (
+        penalty,
+        torch.func.grad(function),
+        lambda x: torch.func.jvp(function, (x,), (torch.ones_like(x),)),
+        lambda x: torch.func.vmap(function)(torch.stack([x, 2 * x])),
+    ):
+        with backend("reference"):
+            expected = transform(x)
+        torch.testing.assert_close(transform(x), expected, rtol=1e-4, atol=1e-5)
+    with backend("torch"), pytest.raises(BackendUnavailable, match=r"lack rules for torch\.func's transforms"):
+        torch.func.grad(function)(x)
+
+
 @cells([case for case in CELLS if case.is_noisy and case.cell is not HighwayCell])
 def test_auto_draws_the_noise_that_the_reference_draws(case):
     layer, x = Recurrent(case.make()).train(), torch.randn(4, 2, 3, dtype=torch.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import _VF, Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -48,6 +49,8 @@ def why_not(call: Call) -> list[str]:
         reasons.append("torch's kernels have no resets")
     if 0 in call.x.shape[:2] or (call.lengths is not None and not bool(call.lengths.any())):
         reasons.append("torch's kernels want at least one row with at least one step")
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        reasons.append("torch's kernels lack rules for torch.func's transforms")
     return reasons
 
 
