@@ -103,11 +103,21 @@ def test_other_options(changes: dict, tmp_path: Path):
 
 def test_saves_by_the_clock(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0)
+    monkeypatch.setattr(loop, "SHARE_OF_SAVING", math.inf)
     with pytest.raises(Crash):
         toys.train(tmp_path / "run", toys.options(save_every=None), crash_at(23))
     resumed, _ = toys.train(tmp_path / "run", toys.options(save_every=None))
     assert resumed.steps == 60 - 23
     toys.assert_same_run(tmp_path / "run", whole)
+
+
+def test_slow_saves_come_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0)
+    monkeypatch.setattr(loop, "SHARE_OF_SAVING", 1e-9)
+    with pytest.raises(Crash):
+        toys.train(tmp_path / "run", toys.options(save_every=None, validate_every=30), crash_at(20))
+    resumed, _ = toys.train(tmp_path / "run", toys.options(save_every=None, validate_every=30))
+    assert resumed.steps == 60 - 1  # one save to learn how long they take
 
 
 def die_in_save(where: str, number: int, run: Path, training: Training) -> None:

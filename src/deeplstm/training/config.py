@@ -65,7 +65,7 @@ class Training:
     """Stop after so many validations in a row without a new best one; none: never."""
 
     save_every: int | None = None
-    """Steps between saves of resume.ckpt; none: every minute. Each validation saves as well."""
+    """Steps between saves of resume.ckpt; none: every minute, less often if saving is slow. Each validation saves as well."""
 
     log_every: int = 10
     """Steps between rows of metrics.csv."""

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomic(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
     """Replace the file at `path` by `data`, or leave it exactly as it was.
 
     The bytes go to a temporary file in the same folder (a rename does not cross file systems), reach the disk, and

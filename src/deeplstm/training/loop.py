@@ -23,6 +23,8 @@ from deeplstm.training.run_folder import FORMAT, Run
 from deeplstm.training.schedule import rate, total_steps
 
 SECONDS_BETWEEN_SAVES = 60.0
+SHARE_OF_SAVING = 0.05
+"""Of the time, at most, where saves come by the clock: those of a large network on a slow disk come less often."""
 
 
 @dataclass
@@ -120,7 +122,7 @@ class Loop(lightning.LightningModule):
             self._restore_generators_and_state(self._restored)
         self.started = True
         self.before_first_step()
-        self._saved_at = time.monotonic()
+        self._saved_at, self._save_took = time.monotonic(), 0.0
         self._at_start = replace(self.position)
         self.display.start(self.position.step, self.total)
 
@@ -225,9 +227,10 @@ class Loop(lightning.LightningModule):
     def _save_is_due(self) -> bool:
         if self.options.save_every is not None:
             return self.position.step % self.options.save_every == 0
-        return time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES
+        return time.monotonic() - self._saved_at >= max(SECONDS_BETWEEN_SAVES, self._save_took / SHARE_OF_SAVING)
 
     def _save(self) -> None:
+        began = time.monotonic()
         for logger in self.trainer.loggers:
             logger.save()
         self.trainer.save_checkpoint(self.run.resume)
@@ -235,6 +238,7 @@ class Loop(lightning.LightningModule):
         if self.position.best_step == self.position.step or not self.run.weights.exists():
             self.run.write_weights(self.network)
         self._saved_at, self._saved_step = time.monotonic(), self.position.step
+        self._save_took = self._saved_at - began
 
     def _show(self) -> None:
         position, start = self.position, self._at_start

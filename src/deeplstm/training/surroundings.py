@@ -1,6 +1,7 @@
 """What surrounds a training: its device, and what it changes for as long as it lasts (threads, generators, chatter)."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ def device(name: str) -> torch.device:
     """The device that an option names: auto is the GPU if there is one; BackendUnavailable for one that is missing."""
     if name == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailable("device=cuda, but torch finds no CUDA device here: choose auto or cpu.")
+    # Without a workspace of fixed size, cuBLAS and cuDNN's LSTM may differ in the last bits from run to run.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
