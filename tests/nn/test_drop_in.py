@@ -106,6 +106,16 @@ def test_a_packed_output_is_packed_as_the_input_was(kind, name):
             assert (mine is None) if value is None else torch.allclose(mine, value), field
 
 
+@pytest.mark.parametrize("form", ["batched", "unbatched", "packed unsorted"])
+def test_the_states_of_an_lstm_may_be_a_list(form):
+    ours, theirs = twins(LSTM)
+    call, _ = inputs(form, False)
+    hx = list(states(LSTM, form, {}))
+    for name in ("auto", "reference"):
+        with backend(name):
+            torch.testing.assert_close(flat(ours(call(), hx)), flat(theirs(call(), hx)))
+
+
 def test_dropout_of_one_and_the_statistics_of_dropout():
     for name in ("auto", "reference"):
         with backend(name):
