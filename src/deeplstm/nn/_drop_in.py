@@ -57,7 +57,7 @@ class DropIn(nn.RNNBase):
                 f"{type(self).__name__} got a PackedSequence and lengths=; the former has lengths. Leave one out."
             )
         padded, lengths = pad_packed_sequence(input)  # (T, B, I), in the caller's order of rows
-        hx = self._checked(padded, hx)
+        self._check(padded, hx)
         resets = self._time_major(resets)
         if complaints := resets_complaints(resets, *padded.shape[:2]):
             raise ValueError(
@@ -84,7 +84,7 @@ class DropIn(nn.RNNBase):
             input = input.transpose(0, 1)
             resets = self._time_major(resets)
         T, B = input.shape[:2]
-        hx = self._checked(input, hx)
+        self._check(input, hx)
         checked, complaints = checked_lengths(lengths, T, B, input.device)
         complaints += resets_complaints(resets, T, B)
         if complaints:
@@ -111,13 +111,12 @@ class DropIn(nn.RNNBase):
         elif hx.dim() != dims:
             raise RuntimeError(f"{kind}, hx should also be {dims}-D but got {hx.dim()}-D tensor")
 
-    def _checked(self, x: Tensor, hx: Any) -> Any:
-        """The state as a tuple or a tensor, after torch's checks of both, for x (T, B, I)."""
+    def _check(self, x: Tensor, hx: Any) -> None:
+        """Raise for an input x (T, B, I) and a state that do not fit."""
         as_given = x.transpose(0, 1) if self.batch_first else x
         self.check_input(as_given, None)
         if hx is not None:
             self.check_forward_args(as_given, hx, None)
-        hx = tuple(hx) if isinstance(hx, list) else hx
         if self.mode == "LSTM" and hx is not None and len(hx) != 2:
             raise RuntimeError("lstm expects two hidden states")
         for what, others in (("parameter", [next(self.parameters())]), ("hidden", tensors_of(hx))):
@@ -134,7 +133,6 @@ class DropIn(nn.RNNBase):
             )
         if x.shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        return hx
 
     def _layers(self, x: Tensor, hx: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, Any]:
         """Every layer and direction as one scan.
