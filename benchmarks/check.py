@@ -5,7 +5,7 @@ from torch import Tensor
 
 from benchmarks.contestants import Case, Contestant
 
-ERROR = 2e-4
+ERROR = 2e-5
 """Largest difference allowed, relative to the largest value of the tensor: float32 after hundreds of steps."""
 
 
