@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from deeplstm.tasks.text.summary import visible
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
@@ -24,5 +26,5 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
     assert demo.demo(Path("run")) == 0
     out = capfd.readouterr().out
     assert "run exists already, so this run goes to run-2." in out
-    assert (tmp_path / "run-2" / "sample.txt").read_text().strip() in out
+    assert visible((tmp_path / "run-2" / "sample.txt").read_text("utf-8")).strip() in out
     assert "deeplstm generate run-2 --prompt" in out

@@ -20,8 +20,9 @@ def show(result: Result) -> None:
     console.print()
     console.print(score_table(scores))
     console.print(_facts(result))
-    _plainly(console, f"\n{visible(result.sample).rstrip()}\n")
-    _plainly(console, f"The run is in {result.run}: its curves in loss.png, this sample in sample.txt.")
+    # as they are: a console would take brackets for markup and turn tabs into spaces
+    print(f"\n{visible(result.sample).rstrip()}\n")
+    print(f"The run is in {result.run}: its curves in loss.png, this sample in sample.txt.")
 
 
 def score_table(scores: Mapping[str, Score]) -> Table:
@@ -56,7 +57,3 @@ def visible(text: str) -> str:
     """Text for a terminal: a network may well write control characters, which a terminal would obey."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
-
-def _plainly(console: Console, text: str) -> None:
-    """Text as it is: no markup, no colours, no line breaks of ours."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
