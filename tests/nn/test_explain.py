@@ -73,3 +73,10 @@ def test_a_layer_used_twice_is_named_twice():
             return self.layer(self.layer(x)[0])
 
     assert [choice.layer for choice in explain(Twice(), x).choices] == ["layer", "layer"]
+
+
+def test_what_a_batch_norm_has_seen_stays():
+    stack = Stack(nn.BatchNorm1d(3), RNNCell(3, 4)).train()
+    before = {name: value.clone() for name, value in stack.named_buffers()}
+    explain(stack, torch.randn(5, 2, 3))
+    assert all(torch.equal(value, before[name]) for name, value in stack.named_buffers())

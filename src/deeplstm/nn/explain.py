@@ -32,7 +32,8 @@ def explain(module: nn.Module, x: Any, *args: Any, **kwargs: Any) -> Explanation
 
     Args:
         module: any module with recurrent layers of this library in it.
-        x, args, kwargs: what the module is called with. Random numbers drawn are given back; gradients are not recorded.
+        x, args, kwargs: what the module is called with. Random numbers drawn are given back, buffers are as before;
+            gradients are not recorded.
 
     Returns: an `Explanation`; print it.
     Raises: what the module raises.
@@ -44,6 +45,7 @@ def explain(module: nn.Module, x: Any, *args: Any, **kwargs: Any) -> Explanation
     """
     path: list[str] = []
     handles = []
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     for name, child in module.named_modules():
         here = name or type(module).__name__
         handles.append(child.register_forward_pre_hook(lambda *_, here=here: path.append(here)))
@@ -58,6 +60,9 @@ def explain(module: nn.Module, x: Any, *args: Any, **kwargs: Any) -> Explanation
     finally:
         for handle in handles:
             handle.remove()
+        with torch.no_grad():
+            for buffer, before in buffers:  # a batch norm counts what it sees
+                buffer.copy_(before)
     return Explanation(tuple(records))
 
 
