@@ -56,4 +56,3 @@ def _facts(result: Result) -> Table:
 def visible(text: str) -> str:
     """Text for a terminal: a network may well write control characters, which a terminal would obey."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
-
