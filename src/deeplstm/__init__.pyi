@@ -1,3 +1,4 @@
+from . import testing as testing
 from .cells.gru import GRUCell as GRUCell
 from .cells.highway import HighwayCell as HighwayCell
 from .cells.lstm import LSTMCell as LSTMCell
