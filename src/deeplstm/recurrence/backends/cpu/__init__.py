@@ -1,0 +1,1 @@
+"""Recurrent loops compiled for the host processor through LLVM."""
