@@ -1,5 +1,7 @@
 """What all tests share: one thread, fixed seeds, and drawn examples that are the same in every run."""
 
+import os
+
 import hypothesis
 import pytest
 import torch
@@ -7,6 +9,8 @@ import torch
 hypothesis.settings.register_profile("deeplstm", derandomize=True, deadline=None, max_examples=20, database=None)
 hypothesis.settings.load_profile("deeplstm")
 
+# compiling a kernel takes a second: what is not about kernels runs without
+os.environ["DEEPLSTM_BACKENDS"] = "torch,reference"
 torch.set_num_threads(1)  # pytest-xdist already keeps every core busy
 
 

@@ -178,7 +178,7 @@ def test_a_context_holds_for_its_thread_alone():
 
 
 def test_a_backend_that_does_not_exist():
-    message = re.escape("backend='cuda' is given, one of auto, torch, reference is expected.")
+    message = re.escape("backend='cuda' is given, one of auto, cpu, torch, reference is expected.")
     with pytest.raises(ValueError, match=message), backend("cuda"):
         pass
     with pytest.raises(ValueError, match=message):

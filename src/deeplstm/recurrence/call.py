@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,10 @@ Step = Callable[..., tuple[Tensor, Any]] | nn.Module
 
 @dataclass(frozen=True)
 class Call:
-    """What `scan` was asked to do, after its checks. Shapes as in `scan`; ``lengths`` is None where all are T."""
+    """What `scan` was asked to do, after its checks. Shapes as in `scan`; ``lengths`` is None where all are T.
+
+    ``notes``: what a backend found out while it was asked whether it can run the call, and needs again when it does.
+    """
 
     step: Step
     params: dict[str, Tensor] | None
@@ -27,6 +30,7 @@ class Call:
     lengths: Tensor | None
     resets: Tensor | None
     reverse: bool
+    notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def name_of(step: Step) -> str:

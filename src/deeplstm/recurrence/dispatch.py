@@ -1,11 +1,13 @@
 """Which backend runs a call, and why not the others.
 
-Backends stand in one ordered list; each answers ``why_not(call)`` with its reasons. "auto" takes the first that has none; a
-backend asked for by name runs or raises.
+Backends stand in one ordered list; each answers ``why_not(call)`` with its reasons, and may answer ``why_rather_not(call)``
+with reasons for which another one is faster. "auto" takes the first that has none; a backend asked for by name runs or raises.
 """
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,11 +15,12 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 from ..errors import BackendUnavailable
-from .backends import reference, torch_fused
+from .backends import cpu, reference, torch_fused
 from .call import Call, name_of
 
-BACKENDS: dict[str, ModuleType] = {"torch": torch_fused, "reference": reference}
+BACKENDS: dict[str, ModuleType] = {"cpu": cpu, "torch": torch_fused, "reference": reference}
 
+_warned: set[str] = set()
 _forced: ContextVar[str] = ContextVar("deeplstm_backend", default="auto")
 _recorder: ContextVar[tuple[list[Record], Callable[[], str]] | None] = ContextVar("deeplstm_recorder", default=None)
 
@@ -55,6 +58,20 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
+def candidates() -> list[str]:
+    """What "auto" chooses among: all backends in order, or those that the environment variable DEEPLSTM_BACKENDS names."""
+    asked = os.environ.get("DEEPLSTM_BACKENDS")
+    if not asked:
+        return list(BACKENDS)
+    names = [name.strip() for name in asked.split(",")]
+    if unknown := [name for name in names if name not in BACKENDS]:
+        raise ValueError(
+            f"DEEPLSTM_BACKENDS={asked!r} is set, but {', '.join(unknown)} is no backend: give some of {', '.join(BACKENDS)}, "
+            "with commas between them, or unset it."
+        )
+    return names
+
+
 def forced() -> str:
     """The backend that is asked for here, or "auto"."""
     return _forced.get()
@@ -82,15 +99,30 @@ def recording(layer: Callable[[], str]) -> Iterator[list[Record]]:
 def choose(call: Call, name: str | None = None) -> ModuleType:
     """The backend that runs a call."""
     wanted = forced() if name is None else checked_name(name)
-    names = list(BACKENDS) if wanted == "auto" else [wanted]
     passed_over: dict[str, list[str]] = {}
-    for candidate in names:
-        reasons = BACKENDS[candidate].why_not(call)
+    for candidate in candidates() if wanted == "auto" else [wanted]:
+        module = BACKENDS[candidate]
+        reasons = module.why_not(call)
+        if wanted == "auto" and not reasons and hasattr(module, "why_rather_not"):
+            reasons = module.why_rather_not(call)
         if not reasons:
             record(name_of(call.step), candidate, passed_over)
-            return BACKENDS[candidate]
+            if candidate == "reference" and "no program" in call.notes:
+                _warn(call)
+            return module
         passed_over[candidate] = reasons
     raise unavailable(name_of(call.step), passed_over)
+
+
+def _warn(call: Call) -> None:
+    """Say once that a cell runs in a slow loop because of something in its code."""
+    message = (
+        f"{name_of(call.step)} runs on the reference backend, a loop in Python: programs lack "
+        f"{call.notes['no program']}. Write it with other operators to have it compiled, or choose backend='reference'."
+    )
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message, stacklevel=2)
 
 
 def unavailable(what: str, passed_over: dict[str, list[str]]) -> BackendUnavailable:

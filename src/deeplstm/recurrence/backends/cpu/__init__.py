@@ -1,1 +1,93 @@
-"""Recurrent loops compiled for the host processor through LLVM."""
+"""Kernels generated for the host's processor by LLVM, from the program of any cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ....cells._cell import is_autocast
+from ...call import Call, name_of
+from ...program.rows import Unsupported
+from ...state import tensors_of
+from .. import torch_fused
+
+SMALL = 3e6
+"""Multiplications below which torch's own kernels, where they know the cell, start faster than ours."""
+
+
+def why_not(call: Call) -> list[str]:
+    """The reasons for which no kernel can be generated for a call."""
+    from .programs import ELEMENTS, known_of
+
+    cell, x = call.step, call.x
+    if not isinstance(cell, nn.Module):
+        return [f"kernels are generated for cells, and {name_of(cell)} is a function"]
+    known = known_of(cell)
+    weights = known.weights(call)
+    states = tensors_of(call.state)
+    reasons = []
+    if x.device.type != "cpu":
+        reasons.append(f"the input is on {x.device}")
+    if x.dtype not in ELEMENTS:
+        reasons.append(f"the input is {x.dtype}, float32, float64 and bfloat16 have kernels")
+    elif others := {str(t.dtype) for t in (*weights.values(), *states) if t.dtype != x.dtype}:
+        reasons.append(f"the input is {x.dtype}, the weights or the state are {', '.join(sorted(others))}")
+    if x.dim() != 3 or any(s.dim() != 2 for s in states) or _is_nested(call.state):
+        reasons.append("the input is not (T, B, I), or a state is not (B, n) or a tuple of such")
+    if 0 in x.shape or (call.lengths is not None and not bool(call.lengths.any())):
+        reasons.append("there is no row with a step")
+    if is_autocast(x):
+        reasons.append("autocast is on")
+    if torch.compiler.is_compiling():
+        reasons.append("torch.compile and torch.export see the reference")
+    elif torch._C._functorch.peek_interpreter_stack() is not None:
+        reasons.append("kernels lack rules for torch.func's transforms")
+    elif torch.autograd.forward_ad._current_level >= 0:
+        reasons.append("kernels lack forward-mode derivatives")
+    if not reasons:
+        try:
+            call.notes["cpu"] = (known.programs(call, weights), weights)
+        except Unsupported as reason:
+            call.notes["no program"] = str(reason)
+            reasons.append(f"programs lack {reason}")
+    return reasons
+
+
+def why_rather_not(call: Call) -> list[str]:
+    """The reasons for which another backend is faster."""
+    T, B = call.x.shape[:2]
+    weights = sum(w.numel() for w in call.notes["cpu"][1].values())
+    if T * B * weights < SMALL and not torch_fused.why_not(call):
+        return ["torch's kernel is faster for so little work"]
+    return []
+
+
+def run(call: Call) -> tuple[Tensor, Any]:
+    """Run a call; see `scan`."""
+    from .autograd import Recurrence, forward, job
+    from .programs import Wanted
+
+    programs, weights = call.notes["cpu"]
+    states = tensors_of(call.state)
+    if call.resets is not None:
+        states = [*states, *tensors_of(call.initial)]
+    wanted_weights: frozenset[str] = frozenset()
+    wants_x = gradient = False
+    if torch.is_grad_enabled():
+        wanted_weights = frozenset(n for n, w in weights.items() if w.requires_grad)
+        wants_x = call.x.requires_grad
+        gradient = wants_x or bool(wanted_weights) or any(s.requires_grad for s in states)
+    wanted = Wanted(gradient, wants_x, wanted_weights, resets=call.resets is not None)
+    this = job(call, programs, tuple(weights), wanted)
+    others = (*states, *weights.values())
+    if gradient:
+        y, *finals = Recurrence.apply(this, call.x, *others)
+    else:
+        (y, *finals), _ = forward(this, call.x, others)
+    return y, tuple(finals) if isinstance(call.state, tuple) else finals[0]
+
+
+def _is_nested(state: Any) -> bool:
+    return isinstance(state, tuple) and any(not isinstance(part, Tensor) for part in state)

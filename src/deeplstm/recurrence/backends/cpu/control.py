@@ -1,0 +1,55 @@
+"""Loops in LLVM IR, written as they read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from llvmlite import ir
+
+from .memory import I64
+
+
+@contextmanager
+def loop(b: ir.IRBuilder, start: ir.Value | int, end: ir.Value | int, name: str = "i") -> Iterator[ir.Value]:
+    """``for i in range(start, end)``, not entered where that is empty."""
+    first, last = (v if isinstance(v, ir.Value) else I64(v) for v in (start, end))
+    before = b.block
+    head, body, after = (b.append_basic_block(f"{name}.{part}") for part in ("head", "body", "after"))
+    b.branch(head)
+    b.position_at_end(head)
+    index = b.phi(I64, name=name)
+    index.add_incoming(first, before)
+    b.cbranch(b.icmp_signed("<", index, last), body, after)
+    b.position_at_end(body)
+    yield index
+    index.add_incoming(b.add(index, I64(1)), b.block)
+    b.branch(head)
+    b.position_at_end(after)
+
+
+def accumulate(
+    b: ir.IRBuilder,
+    steps: ir.Value,
+    start: Sequence[ir.Value],
+    body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
+) -> list[ir.Value]:
+    """``for k in range(steps): values = body(k, values)``; the values stay in registers."""
+    before = b.block
+    head, block, after = (b.append_basic_block(f"k.{part}") for part in ("head", "body", "after"))
+    b.branch(head)
+    b.position_at_end(head)
+    k = b.phi(I64, name="k")
+    k.add_incoming(I64(0), before)
+    values = [b.phi(v.type) for v in start]
+    for phi, v in zip(values, start, strict=True):
+        phi.add_incoming(v, before)
+    b.cbranch(b.icmp_signed("<", k, steps), block, after)
+    b.position_at_end(block)
+    results = body(k, list(values))
+    k.add_incoming(b.add(k, I64(1)), b.block)
+    for phi, v in zip(values, results, strict=True):
+        phi.add_incoming(v, b.block)
+    b.branch(head)
+    b.position_at_end(after)
+    return list(values)

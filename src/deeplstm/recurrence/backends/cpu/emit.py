@@ -1,0 +1,495 @@
+"""From a loop's stages to LLVM IR.
+
+What is emitted reads as it runs::
+
+    for each thread's rows: for each step: for each stage:
+        for each panel of columns: for each block of rows:      (stages with products)
+            the products, in registers -> tile
+            for each row, for each vector of columns: load, compute, store
+        for each row:                                           (stages without)
+            for each vector of columns: load, compute, store, reduce
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from ...program import free
+from ...program.graph import Node
+from ...program.split import REDUCTIONS
+from ...program.stages import RESETS, Buffer, Loop, Place, Stage
+from . import math
+from .control import loop
+from .host import Host
+from .memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, splat
+from .tiles import Pass, Tiling, compute_element, product, tiling
+
+HEADER = 6
+"""Entries of the context before its buffers: T, first step, direction, active rows of each step, rows of each thread,
+packed weights."""
+PER_BUFFER = 4
+"""Address, bytes a step, mask of the slot, offset of the slot."""
+
+KERNEL, PREPARE = "run", "prepare"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A stage's products: how they are cut, and where each pass's panels start among the packed weights, in elements."""
+
+    stage: Stage
+    tile: Tiling
+    starts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a kernel's context holds, after its header.
+
+    Attributes:
+        buffers: in order, `PER_BUFFER` entries each.
+        sources: weights, and what torch computes of them, contiguous, an address each.
+        packed: of every stage with products.
+        packed_size: elements of all packed weights.
+    """
+
+    buffers: tuple[Buffer, ...]
+    sources: tuple[Node, ...]
+    packed: tuple[Packed, ...]
+    packed_size: int
+    element: Element
+    lanes: int
+
+    def buffer_at(self, buffer: Buffer) -> int:
+        return HEADER + PER_BUFFER * self.buffers.index(buffer)
+
+    def source_at(self, node: Node) -> int:
+        return HEADER + PER_BUFFER * len(self.buffers) + self.sources.index(node)
+
+    @property
+    def size(self) -> int:
+        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources)
+
+
+def layout(program: Loop, element: Element, host: Host) -> Layout:
+    """What a loop's kernel needs to be told."""
+    lanes = host.vector_bytes // (8 if element == "float64" else 4)
+    nodes = [*program.split.loop, *program.split.following]
+    sources = dict.fromkeys(free.view_of(n)[0] for node in nodes for n in node.inputs if n.kind == "free")
+    packed, at = [], 0
+    for stage in program.stages:
+        if not stage.groups:
+            continue
+        tile = tiling(stage, lanes, host)
+        starts = []
+        for done in tile.passes:
+            starts.append(at)
+            at += tile.panels * panel_size(done, tile, lanes)
+        packed.append(Packed(stage, tile, tuple(starts)))
+    return Layout(program.buffers, tuple(sources), tuple(packed), at, element, lanes)
+
+
+def panel_size(done: Pass, tile: Tiling, lanes: int) -> int:
+    """Elements of one packed panel."""
+    return done.input.width * len(done.linears) * tile.vectors * lanes
+
+
+def emit(program: Loop, layout: Layout) -> ir.Module:
+    """The module whose function `KERNEL` (begin, end, context) runs the loop for the rows of threads begin to end."""
+    module = ir.Module(name="deeplstm")
+    stages = [_StageEmitter(module, n, stage, program, layout).emit() for n, stage in enumerate(program.stages)]
+    if program.has_resets:
+        is_backward = any(b.name == "dy" for b in program.buffers)
+        resets = _emit_resets(module, program, layout, is_backward)
+        stages = [*stages, resets] if is_backward else [resets, *stages]
+    void = ir.VoidType()
+    function = ir.Function(module, ir.FunctionType(void, [I64, I64, PTR]), KERNEL)
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    begin, end, context = function.args
+    entry = lambda n: b.load(b.gep(context, [I64(n)], source_etype=I64), typ=I64)  # noqa: E731
+    T, first, direction = entry(0), entry(1), entry(2)
+    active, bounds = (b.inttoptr(entry(n), PTR) for n in (3, 4))
+    with loop(b, begin, end, "thread") as thread:
+        low = b.load(b.gep(bounds, [thread], source_etype=I64), typ=I64)
+        high = b.load(b.gep(bounds, [b.add(thread, I64(1))], source_etype=I64), typ=I64)
+        with loop(b, 0, T, "step") as step:
+            t = b.add(first, b.mul(step, direction))
+            alive = b.load(b.gep(active, [t], source_etype=I64), typ=I64)
+            rows = b.select(b.icmp_signed("<", alive, high), alive, high)
+            with b.if_then(b.icmp_signed("<", low, rows)):
+                for stage in stages:
+                    b.call(stage, [context, t, low, rows])
+    b.ret_void()
+    _emit_prepare(module, layout)
+    return module
+
+
+def _emit_resets(module: ir.Module, program: Loop, layout: Layout, is_backward: bool) -> ir.Function:
+    """``resets(context, t, low, high)``: before a forward step the state is the past one, or the initial one where a row is
+    reset; after a backward step its gradient goes to the past one, or to the initial one.
+    """
+    signature = ir.FunctionType(ir.VoidType(), [PTR, I64, I64, I64])
+    function = ir.Function(module, signature, "resets")
+    function.linkage = "internal"
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    context, t, low, high = function.args
+    types, element = Vectors(layout.element, 1), layout.element
+    rows = Rows(b, layout, context, t)
+    for buffer in (RESETS, *program.carried, *program.following, *(x for pair in program.resets for x in pair)):
+        rows.base(buffer)
+    with loop(b, low, high, "row") as row:
+        is_reset = b.trunc(b.load(rows.at(Place(RESETS), row, I64(0)), typ=I8), I1)
+        for n, (past, initial) in enumerate(program.resets):
+            with loop(b, 0, past.width, "column") as column:
+
+                def at(buffer: Buffer, row: ir.Value = row, column: ir.Value = column) -> ir.Value:
+                    return rows.at(Place(buffer), row, column)
+
+                if is_backward:
+                    gradient = at(program.following[n])
+                    value = types.load(b, gradient, element)
+                    zero = ir.Constant(value.type, None)
+                    total = types.load(b, at(initial), element)
+                    mask = splat(b, is_reset, 1)
+                    types.store(b, b.fadd(total, b.select(mask, value, zero)), at(initial), element)
+                    types.store(b, b.select(mask, zero, value), gradient, element)
+                else:
+                    source = b.select(is_reset, at(initial), at(past))
+                    types.store(b, types.load(b, source, element), at(program.carried[n]), element)
+    b.ret_void()
+    return function
+
+
+class Rows:
+    """Addresses of rows of buffers at one step."""
+
+    def __init__(self, b: ir.IRBuilder, layout: Layout, context: ir.Value, t: ir.Value) -> None:
+        self.b, self.layout, self.context, self.t = b, layout, context, t
+        self.bases: dict[Buffer, ir.Value] = {}
+
+    def entry(self, n: int) -> ir.Value:
+        return self.b.load(self.b.gep(self.context, [I64(n)], source_etype=I64), typ=I64)
+
+    def element(self, buffer: Buffer) -> Element:
+        return "bool" if buffer.is_bool else self.layout.element
+
+    def base(self, buffer: Buffer) -> ir.Value:
+        """Where a buffer's rows of this step start. To be asked for first where it dominates every use."""
+        if buffer not in self.bases:
+            b, at = self.b, self.layout.buffer_at(buffer)
+            base, stride, mask, offset = (self.entry(at + n) for n in range(PER_BUFFER))
+            slot = b.and_(b.add(self.t, offset), mask)
+            self.bases[buffer] = b.inttoptr(b.add(base, b.mul(slot, stride)), PTR, name=buffer.name.replace(" ", "."))
+        return self.bases[buffer]
+
+    def at(self, place: Place, row: ir.Value, column: ir.Value) -> ir.Value:
+        b, buffer = self.b, place.buffer
+        index = b.add(b.mul(row, I64(buffer.width)), b.add(column, I64(place.column)))
+        return b.gep(self.base(buffer), [index], source_etype=STORED[self.element(buffer)])
+
+
+def _emit_prepare(module: ir.Module, layout: Layout) -> None:
+    """`PREPARE` (begin, end, context): pack the weights. [panel][k][linear][column], zeros beyond the last column."""
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64, I64, PTR]), PREPARE)
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    context = function.args[2]
+    stored = STORED[layout.element]
+    zero = ir.Constant(stored, 0)
+    entry = lambda n: b.inttoptr(b.load(b.gep(context, [I64(n)], source_etype=I64), typ=I64), PTR)  # noqa: E731
+    target = entry(5)
+    for packed in layout.packed:
+        tile, n = packed.tile, packed.stage.width
+        columns = tile.vectors * layout.lanes
+        for done, start in zip(tile.passes, packed.starts, strict=True):
+            per_k = len(done.linears) * columns
+            for i, linear in enumerate(done.linears):
+                node, offset, (along_k, along_n) = free.view_of(linear.args[1])
+                source = b.gep(entry(layout.source_at(node)), [I64(offset)], source_etype=stored)
+                with loop(b, 0, tile.panels * columns, "column") as column:
+                    panel, within = b.sdiv(column, I64(columns)), b.srem(column, I64(columns))
+                    at = b.add(
+                        b.mul(panel, I64(panel_size(done, tile, layout.lanes))), b.add(within, I64(start + i * columns))
+                    )
+                    inside = b.icmp_signed("<", column, I64(n))
+                    read = b.mul(b.select(inside, column, I64(0)), I64(along_n))
+                    with loop(b, 0, done.input.width, "k") as k:
+                        value = b.load(
+                            b.gep(source, [b.add(read, b.mul(k, I64(along_k)))], source_etype=stored), typ=stored
+                        )
+                        out = b.gep(target, [b.add(at, b.mul(k, I64(per_k)))], source_etype=stored)
+                        b.store(b.select(inside, value, zero), out)
+    b.ret_void()
+
+
+@contextmanager
+def _spread(
+    b: ir.IRBuilder, low: ir.Value, high: ir.Value, most: int, name: str
+) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """Rows low to high in parts of at most ``most``, as equal as can be: (first, end) of each."""
+    count = b.sub(high, low)
+    parts = b.sdiv(b.add(count, I64(most - 1)), I64(most))
+    size, longer = b.sdiv(count, parts), b.srem(count, parts)
+    with loop(b, 0, parts, name) as n:
+        is_longer = b.icmp_signed("<", n, longer)
+        first = b.add(low, b.add(b.mul(n, size), b.select(is_longer, n, longer)))
+        yield first, b.add(first, b.add(size, b.zext(is_longer, I64)))
+
+
+class _StageEmitter:
+    """Emits ``stage(context, t, low, high)``: rows low to high of one step."""
+
+    def __init__(self, module: ir.Module, number: int, stage: Stage, program: Loop, layout: Layout) -> None:
+        self.module, self.number, self.stage, self.program, self.layout = module, number, stage, program, layout
+        self.types = Vectors(layout.element, layout.lanes)
+        self.packed = next((p for p in layout.packed if p.stage is stage), None)
+        self.tile = None if self.packed is None else self.packed.tile
+        self.inline = {n for n in program.split.loop if n not in program.homes and n.op != "cat"}
+        self.is_masked = stage.width % layout.lanes != 0
+        self.products: dict[tuple[int, int], ir.Function] = {}
+        if self.tile is not None:
+            for p, done in enumerate(self.tile.passes):
+                for rows in range(1, self.tile.rows + 1):
+                    name = f"stage{number}.product{p}.rows{rows}"
+                    place = program.places[done.input]
+                    row_bytes = place.buffer.width * BYTES[layout.element]
+                    self.products[p, rows] = product(
+                        module, name, done, self.tile, rows, row_bytes, self.types, layout.element
+                    )
+
+    def emit(self) -> ir.Function:
+        name = f"stage{self.number}"
+        signature = ir.FunctionType(ir.VoidType(), [PTR, I64, I64, I64])
+        function = ir.Function(self.module, signature, name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        self.b = b = ir.IRBuilder(function.append_basic_block("entry"))
+        context, t, low, high = function.args
+        self.rows = Rows(b, self.layout, context, t)
+        self.free: dict[Node, ir.Value] = {}
+        self._addresses()
+        if self.tile is not None:
+            self._tiles(low, high)
+        else:
+            self._by_row(low, high)
+        b.ret_void()
+        return function
+
+    def _addresses(self) -> None:
+        """Where this step's rows of every buffer start."""
+        b, stage = self.b, self.stage
+        nodes = [n for n, _ in (*stage.stores, *stage.totals, *stage.reductions)]
+        buffers = dict.fromkeys(p.buffer for _, p in (*stage.stores, *stage.totals, *stage.reductions))
+        seen: set[Node] = set()
+
+        def visit(node: Node, is_root: bool) -> None:
+            if node in seen:
+                return
+            seen.add(node)
+            if node.kind == "free":
+                source, offset, _ = free.view_of(node)
+                base = b.inttoptr(self.rows.entry(self.layout.source_at(source)), PTR)
+                self.free[node] = b.gep(base, [I64(offset)], source_etype=STORED[self.layout.element])
+            elif self._is_computed_here(node) or (is_root and node.op in REDUCTIONS):
+                if node.op != "linear":
+                    for n in node.inputs:
+                        visit(n, False)
+            else:
+                buffers[self.program.places[node].buffer] = None
+
+        for node in nodes:
+            visit(node, True)
+        for node in stage.groups:
+            buffers[self.program.places[node].buffer] = None
+        for buffer in buffers:
+            self.rows.base(buffer)
+
+    def _is_computed_here(self, node: Node) -> bool:
+        if node.op in REDUCTIONS:
+            return False
+        home = self.program.homes.get(node)
+        return node in self.inline if home is None else home is self.stage
+
+    # ---------------------------------------------------------------- shapes of stages
+
+    def _tiles(self, low: ir.Value, high: ir.Value) -> None:
+        b, tile, types = self.b, self.tile, self.types
+        assert tile is not None
+        size = tile.linears * tile.tile_rows * tile.vectors
+        self.scratch = scratch = b.alloca(types.type, size, name="tile")
+        scratch.align = types.lanes * BYTES[compute_element(types)]
+        zero = ir.Constant(types.type, None)
+        with loop(b, 0, tile.panels, "panel") as panel:
+            first = b.mul(panel, I64(tile.vectors * types.lanes))
+            with _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
+                with loop(b, 0, size, "clear") as n:
+                    b.store(zero, b.gep(scratch, [n], source_etype=types.type))
+                for p, done in enumerate(tile.passes):
+                    chunk = tile.chunk(done, types)
+                    with loop(b, 0, -(-done.input.width // chunk), "chunk") as c:
+                        k = b.mul(c, I64(chunk))
+                        steps = self._least(b.sub(I64(done.input.width), k), I64(chunk))
+                        with _spread(b, top, bottom, tile.rows, "block") as (row, end):
+                            self._products(p, panel, k, steps, top, row, end)
+                left = b.sub(I64(-(-self.stage.width // types.lanes)), b.mul(panel, I64(tile.vectors)))
+                vectors = self._least(left, I64(tile.vectors))
+                with loop(b, top, bottom, "row") as row, loop(b, 0, vectors, "vector") as v:
+                    column = b.add(first, b.mul(v, I64(types.lanes)))
+                    self._vector(row, column, self._from_tile(b.sub(row, top), v), {})
+
+    def _least(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.b.select(self.b.icmp_signed("<", x, y), x, y)
+
+    def _products(
+        self, p: int, panel: ir.Value, k: ir.Value, steps: ir.Value, top: ir.Value, row: ir.Value, end: ir.Value
+    ) -> None:
+        """One pass's products for a block of rows and a chunk of K."""
+        b, tile, types = self.b, self.tile, self.types
+        assert tile is not None
+        assert self.packed is not None
+        done = tile.passes[p]
+        at = b.add(b.mul(panel, I64(panel_size(done, tile, types.lanes))), I64(self.packed.starts[p]))
+        at = b.add(at, b.mul(k, I64(len(done.linears) * tile.vectors * types.lanes)))
+        stored = STORED[self.layout.element]
+        weights = b.gep(b.inttoptr(self.rows.entry(5), PTR), [at], source_etype=stored)
+        start = self.rows.at(self.program.places[done.input], row, k)
+        offset = b.mul(b.sub(row, top), I64(tile.vectors))
+        accumulators = b.gep(self.scratch, [offset], source_etype=types.type)
+        self._by_rows(b.sub(end, row), p, [start, weights, accumulators, steps])
+
+    def _by_rows(self, rows: ir.Value, p: int, arguments: list[ir.Value]) -> None:
+        """Call the product for this number of rows."""
+        b, tile = self.b, self.tile
+        assert tile is not None
+        after = b.append_basic_block("done")
+        switch = b.switch(rows, after)
+        for r in range(1, tile.rows + 1):
+            block = b.append_basic_block(f"rows{r}")
+            switch.add_case(I64(r), block)
+            b.position_at_end(block)
+            b.call(self.products[p, r], arguments)
+            b.branch(after)
+        b.position_at_end(after)
+
+    def _from_tile(self, r: ir.Value, v: ir.Value) -> Callable[[Node], ir.Value | None]:
+        b, tile, types = self.b, self.tile, self.types
+        assert tile is not None
+        index = {n: done.first + i for done in tile.passes for i, n in enumerate(done.linears)}
+
+        def accumulator(node: Node) -> ir.Value | None:
+            if node not in index:
+                return None
+            at = b.add(b.mul(b.add(I64(index[node] * tile.tile_rows), r), I64(tile.vectors)), v)
+            return types.load(b, b.gep(self.scratch, [at], source_etype=types.type), compute_element(types))
+
+        return accumulator
+
+    def _by_row(self, low: ir.Value, high: ir.Value) -> None:
+        b, types, stage = self.b, self.types, self.stage
+        sums = {}
+        for node, _ in stage.reductions:
+            if node not in sums:
+                sums[node] = b.alloca(types.type, name=node.name)
+        with loop(b, low, high, "row") as row:
+            for node, at in sums.items():
+                types.store(b, math.splat(types.type, _NEUTRAL[node.op]), at, compute_element(types))
+            if stage.width > 1 or stage.stores or stage.totals:
+                with loop(b, 0, -(-stage.width // types.lanes), "vector") as v:
+                    self._vector(row, b.mul(v, I64(types.lanes)), lambda node: None, sums)
+            for node, place in stage.reductions:
+                total = self._across(types.load(b, sums[node], compute_element(types)), node.op)
+                types.store_first(b, total, self.rows.at(place, row, I64(0)), self.rows.element(place.buffer))
+
+    def _across(self, vector: ir.Value, op: str) -> ir.Value:
+        """One number out of all lanes, halving them: the same order on every run."""
+        b, lanes = self.b, self.types.lanes
+        half = lanes // 2
+        while half:
+            order = ir.Constant(ir.VectorType(I32, lanes), [(n + half) % lanes for n in range(lanes)])
+            vector = _COMBINE[op](b, vector, b.shuffle_vector(vector, vector, order))
+            half //= 2
+        return vector
+
+    # ---------------------------------------------------------------- one vector of one row
+
+    def _vector(
+        self,
+        row: ir.Value,
+        column: ir.Value,
+        accumulator: Callable[[Node], ir.Value | None],
+        sums: dict[Node, ir.Value],
+    ) -> None:
+        """Compute and store everything the stage has for some columns of a row."""
+        b, types, stage = self.b, self.types, self.stage
+        mask = None
+        if self.is_masked:
+            lanes = ir.Constant(ir.VectorType(I32, types.lanes), list(range(types.lanes)))
+            left = b.trunc(b.sub(I64(stage.width), column), I32)
+            mask = b.icmp_signed("<", lanes, splat(b, left, types.lanes))
+        done: dict[Node, ir.Value] = {}
+
+        def value(node: Node | float) -> ir.Value:
+            if not isinstance(node, Node):
+                return math.splat(types.type, float(node))
+            if node not in done:
+                done[node] = compute(node)
+            return done[node]
+
+        def compute(node: Node) -> ir.Value:
+            if node.kind == "free":
+                if node.shape in ((), (1,)):
+                    return types.load_scalar(b, self.free[node], self.layout.element)
+                at = b.gep(self.free[node], [column], source_etype=STORED[self.layout.element])
+                return types.load(b, at, self.layout.element, mask)
+            found = accumulator(node)
+            if found is not None:
+                return found
+            if not self._is_computed_here(node):
+                place = self.program.places[node]
+                element = self.rows.element(place.buffer)
+                if node.width == 1:
+                    return types.load_scalar(b, self.rows.at(place, row, I64(0)), element)
+                return types.load(b, self.rows.at(place, row, column), element, mask)
+            if node.op == "fill":
+                return value(node.args[0])
+            return emit_operator(b, types, node.op, [value(a) for a in node.args])
+
+        for node, place in stage.stores:
+            types.store(b, value(node), self.rows.at(place, row, column), self.rows.element(place.buffer), mask)
+        for node, place in stage.totals:
+            at, element = self.rows.at(place, row, column), self.rows.element(place.buffer)
+            types.store(b, b.fadd(types.load(b, at, element, mask), value(node)), at, element, mask)
+        for node, at in sums.items():
+            part = value(node.args[0])
+            if mask is not None:
+                part = b.select(mask, part, math.splat(types.type, _NEUTRAL[node.op]))
+            total = _COMBINE[node.op](b, types.load(b, at, compute_element(types)), part)
+            types.store(b, total, at, compute_element(types))
+
+
+def emit_operator(b: ir.IRBuilder, types: Vectors, name: str, args: list[ir.Value]) -> ir.Value:
+    """One elementwise operator of `operators.TABLE`."""
+    if name in _PLAIN:
+        return getattr(b, _PLAIN[name])(*args)
+    if name in _COMPARE:
+        return (b.fcmp_unordered if name == "ne" else b.fcmp_ordered)(_COMPARE[name], *args)
+    if name == "where":
+        return b.select(*args)
+    if name == "real":
+        return b.uitofp(args[0], types.type)
+    if name == "not":
+        return b.not_(args[0])
+    return math.FUNCTIONS[name](b, *args)
+
+
+_PLAIN = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "and": "and_", "or": "or_"}
+_COMPARE = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
+_NEUTRAL = {"sum": 0.0, "amax": float("-inf"), "amin": float("inf")}
+_COMBINE: dict[str, Callable[..., ir.Value]] = {
+    "sum": lambda b, x, y: b.fadd(x, y),
+    "amax": lambda b, x, y: math.FUNCTIONS["maximum"](b, x, y),
+    "amin": lambda b, x, y: math.FUNCTIONS["minimum"](b, x, y),
+}

@@ -1,0 +1,224 @@
+"""Cells and their compiled programs, kept from call to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from threading import RLock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ...call import Call
+from ...program.capture import Signature, Step, call_of, capture
+from ...program.graph import Node
+from ...program.interpret import straight_line
+from ...program.program import Memory, backward, forward
+from ...program.rows import Unsupported
+from ...state import tensors_of
+from .compiled import CompiledLoop
+from .memory import Element
+
+ELEMENTS: dict[torch.dtype, Element] = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.bfloat16: "bfloat16",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a call wants beside y and the final state.
+
+    Attributes:
+        gradient: whether there will be a backward. It always gives the gradients of the state.
+        x: whether also that of x.
+        weights: and of which weights.
+        trace: names marked in the cell whose values of every step are wanted.
+    """
+
+    gradient: bool
+    x: bool
+    weights: frozenset[str]
+    memory: Memory = "save"
+    trace: tuple[str, ...] = ()
+    resets: bool = False
+
+
+class Forward:
+    """The forward loop and what follows it.
+
+    Attributes:
+        saved: nodes that the backward reads, beside inputs and states.
+        known: what ``after`` reads: weights, x, noise, states before and after each step, kept nodes.
+        after: gives y, traces and saved nodes, (T * B, width), but for those that ``direct`` has.
+        direct: y, traces and saved nodes in order: the number of a state, a kept node, or None where ``after`` gives it.
+    """
+
+    def __init__(self, step: Step, element: Element, wanted: Wanted) -> None:
+        self.saved: tuple[Node, ...] = ()
+        if wanted.gradient:
+            self.saved = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory).saved
+        program = forward(step, trace=wanted.trace, saved=self.saved)
+        self.loop = CompiledLoop(step.graph, program.split, element, leaves(step), resets=wanted.resets)
+        results = [step.y, *(step.marks[name] for name in wanted.trace), *self.saved]
+        kept = [n for n in self.loop.loop.kept if n not in step.new]
+        self.kept = kept
+        self.direct: list[int | Node | None] = [
+            step.new.index(n) if n in step.new else n if n in kept else None for n in results
+        ]
+        rest = [n for n, found in zip(results, self.direct, strict=True) if found is None]
+        self.known = [*leaves(step), *step.states, *(n for n in step.new if not n.is_leaf), *kept]
+        self.known = list(dict.fromkeys(self.known))
+        self.after = straight_line(rest, self.known, self.loop.after) if rest else None
+
+
+class Backward:
+    """The backward loop and what follows it.
+
+    Attributes:
+        known: what ``after`` reads.
+        after: gives dx (where wanted) and the gradients of weights that are not zero.
+    """
+
+    def __init__(self, step: Step, element: Element, wanted: Wanted) -> None:
+        program = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory)
+        self.saved = program.saved
+        self.new = [n for n in step.new if not n.is_leaf]
+        self.leaves = list(dict.fromkeys([*leaves(step), step.dy, *step.states, *self.new, *program.saved]))
+        self.loop = CompiledLoop(step.graph, program.split, element, self.leaves, resets=wanted.resets)
+        self.totals = list(self.loop.loop.totals)
+        self.kept = list(self.loop.loop.kept)
+        self.dx, self.dweights = program.dx, program.dweights
+        self.results = [d for d in (program.dx, *program.dweights.values()) if d is not None]
+        self.known = list(dict.fromkeys([*self.leaves, *self.kept, *self.totals]))
+        self.after = straight_line(self.results, self.known, self.loop.after)
+
+
+def leaves(step: Step) -> list[Node]:
+    """What is there before anything runs."""
+    return [*step.weights.values(), step.x, *step.noise.values()]
+
+
+class Programs:
+    """One captured step and what was compiled for it."""
+
+    def __init__(self, step: Step, element: Element) -> None:
+        self.step, self.element = step, element
+        self._made: dict[tuple[type, Wanted], Any] = {}
+        self._lock = RLock()
+
+    def forward(self, wanted: Wanted) -> Forward:
+        return self._get(Forward, wanted)
+
+    def backward(self, wanted: Wanted) -> Backward:
+        return self._get(Backward, wanted)
+
+    def _get(self, kind: type, wanted: Wanted) -> Any:
+        found = self._made.get((kind, wanted))
+        if found is None:
+            with self._lock:
+                found = self._made.get((kind, wanted)) or kind(self.step, self.element, wanted)
+                self._made[kind, wanted] = found
+        return found
+
+
+class Known:
+    """What is known of one cell: its programs by how it is called, and how to tell that it has changed."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        self._programs: dict[Any, Programs | Unsupported] = {}
+        self._attributes = _attributes(cell)
+        self._tensors = [
+            (f"{prefix}.{name}" if prefix else name, own, name)
+            for prefix, module in cell.named_modules()
+            for own in (module._parameters, module._buffers)
+            for name, tensor in own.items()
+            if tensor is not None
+        ]
+
+    def weights(self, call: Call) -> dict[str, Tensor]:
+        """Every tensor that the equations read: parameters, those given in their place, and buffers."""
+        own = {full: tensors[name] for full, tensors, name in self._tensors}
+        return own if call.params is None else {**own, **call.params}
+
+    def programs(self, call: Call, weights: dict[str, Tensor]) -> Programs:
+        """The cell's programs, captured on the first call of its kind. Raises: `Unsupported`."""
+        key = (_kind(call, weights), tuple([read() for read in self._attributes]))
+        found = self._programs.get(key)
+        if found is None:
+            with _lock:
+                found = self._programs.get(key) or self._captured(call, weights)
+                self._programs[key] = found
+        if isinstance(found, Unsupported):
+            raise found
+        return found
+
+    @staticmethod
+    def _captured(call: Call, weights: dict[str, Tensor]) -> Programs | Unsupported:
+        assert isinstance(call.step, nn.Module)
+        try:
+            return Programs(capture(call_of(call.step), signature_of(call, weights)), ELEMENTS[call.x.dtype])
+        except Unsupported as reason:
+            return reason
+
+
+def _attributes(cell: nn.Module) -> list[Callable[[], Any]]:
+    """Reads each number, flag or name that a cell's equations may depend on: attributes that are no tensors or modules."""
+    readers: list[Callable[[], Any]] = []
+    for module in cell.modules():
+        own = module.__dict__
+        readers += [partial(len, own), partial(len, module._parameters), partial(len, module._buffers)]
+        for name, value in own.items():
+            if isinstance(value, bool | int | float | str | type(None)):
+                readers.append(partial(own.get, name))
+            elif isinstance(value, tuple | list):
+                readers.append(partial(_as_text, own, name))
+            elif isinstance(value, Tensor):
+                readers.append(partial(_version, own, name))
+    return readers
+
+
+def _as_text(own: dict[str, Any], name: str) -> str:
+    return repr(own.get(name))
+
+
+def _version(own: dict[str, Any], name: str) -> tuple[int, int]:
+    return id(own[name]), own[name]._version
+
+
+_of_cells: WeakKeyDictionary[nn.Module, Known] = WeakKeyDictionary()
+_lock = RLock()
+
+
+def known_of(cell: nn.Module) -> Known:
+    """What is known of a cell; forgotten with it."""
+    found = _of_cells.get(cell)
+    if found is None:
+        found = _of_cells.setdefault(cell, Known(cell))
+    return found
+
+
+def _kind(call: Call, weights: dict[str, Tensor]) -> tuple[Any, ...]:
+    """How a cell is called, as far as its program depends on it."""
+    noise = () if call.noise is None else tuple((n, m.shape[-1], m.dtype) for n, m in call.noise.items())
+    states = tuple(s.shape[1] for s in tensors_of(call.state))
+    shapes = tuple(w.shape for w in weights.values())
+    return (call.x.shape[2], call.x.dtype, states, call.noise is None, noise, shapes)
+
+
+def signature_of(call: Call, weights: dict[str, Tensor]) -> Signature:
+    noise = tuple((name, mask.shape[-1], mask.dtype == torch.bool) for name, mask in (call.noise or {}).items())
+    return Signature(
+        tuple((name, tuple(w.shape)) for name, w in weights.items()),
+        call.x.shape[2],
+        tuple(s.shape[1] for s in tensors_of(call.state)),
+        isinstance(call.state, tuple),
+        noise,
+        call.noise is not None,
+        # torch's own derivatives widen bfloat16 in between; kernels compute with float32 anyway
+        torch.float32 if call.x.dtype == torch.bfloat16 else call.x.dtype,
+    )

@@ -1,0 +1,50 @@
+"""Rows of the batch to threads, each for the whole sequence, on torch's own pool."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SMALL = 20_000
+"""Numbers computed below which a second thread costs more than it brings."""
+
+
+def share(work: int, B: int, counts: list[int] | None) -> list[int]:
+    """Where each thread's rows start and end: with equal numbers of steps to do, as far as whole rows allow."""
+    threads = min(torch.get_num_threads(), B) if work >= SMALL else 1
+    if threads <= 1:
+        return [0, B]
+    if counts is None:
+        return [B * n // threads for n in range(threads + 1)]
+    total, done, bounds = sum(counts), 0, [0]
+    for row, count in enumerate(counts):
+        if len(bounds) < threads and done >= total * len(bounds) / threads:
+            bounds.append(row)
+        done += count
+    return [*bounds, B]
+
+
+def run(kernel: Any, threads: int, context: int) -> None:
+    """Run a kernel on each thread's rows."""
+    if threads == 1:
+        kernel.call(0, 1, context)
+    else:
+        _parallel_for()(0, threads, 1, kernel.address, context)
+
+
+@cache
+def _parallel_for() -> Any:
+    """Torch's pool: a second OpenMP runtime in the process would fight with it for the cores."""
+    library = (
+        Path(torch.__file__).parent
+        / "lib"
+        / {"win32": "torch_cpu.dll", "darwin": "libtorch_cpu.dylib"}.get(__import__("sys").platform, "libtorch_cpu.so")
+    )
+    function = ctypes.CDLL(str(library)).torch_parallel_for
+    function.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+    function.restype = None
+    return function

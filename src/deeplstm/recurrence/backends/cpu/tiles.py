@@ -1,0 +1,135 @@
+"""Products in registers: a block of rows times a packed panel of weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from ...program.graph import Node
+from ...program.stages import Stage
+from . import math
+from .control import accumulate
+from .host import Host
+from .memory import BYTES, I64, PTR, STORED, Element, Vectors
+
+MOST_VECTORS = 4
+"""Vectors of columns that one pass over a row's numbers fills, where the stage has so many: 4 x 6 rows of accumulators."""
+
+CHUNK_BYTES = 16 * 1024
+"""Packed weights that are used for several blocks of rows while they are in the first cache."""
+
+BLOCKS = 4
+"""Blocks of rows that a panel is used for before the elementwise part, so that its accumulators stay in the first cache."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Linears that read the same rows, done in one go over K.
+
+    Attributes:
+        input: rows (K,).
+        linears: nodes, each with the same number of columns.
+        first: where their accumulators start in the tile.
+    """
+
+    input: Node
+    linears: tuple[Node, ...]
+    first: int
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a stage's products are cut: panels of ``vectors`` times the lanes, blocks of at most ``rows`` rows.
+
+    A packed panel of a pass holds, for each k, ``vectors`` vectors of each of its linears. Accumulators lie in a tile,
+    [linear][row][vector], between products and elementwise part, and from one chunk of K to the next.
+    """
+
+    passes: tuple[Pass, ...]
+    vectors: int
+    rows: int
+    panels: int
+
+    @property
+    def linears(self) -> int:
+        return sum(len(p.linears) for p in self.passes)
+
+    @property
+    def tile_rows(self) -> int:
+        return self.rows * BLOCKS
+
+    def chunk(self, done: Pass, types: Vectors) -> int:
+        """Steps of K that are done for all blocks of rows before the next."""
+        per_k = len(done.linears) * self.vectors * types.lanes * BYTES[types.element]
+        chunk = max(16, CHUNK_BYTES // per_k // 2 * 2)
+        return done.input.width if done.input.width <= chunk * 3 // 2 else chunk
+
+
+def tiling(stage: Stage, lanes: int, host: Host) -> Tiling:
+    """Choose: as many accumulators as registers hold beside a row of weights and a number of the input."""
+    columns = -(-stage.width // lanes)
+    passes, first = [], 0
+    for source, linears in stage.groups.items():
+        parts = -(-len(linears) // MOST_VECTORS)
+        for n in range(parts):
+            part = tuple(linears[len(linears) * n // parts : len(linears) * (n + 1) // parts])
+            passes.append(Pass(source, part, first))
+            first += len(part)
+    widest = max(len(p.linears) for p in passes)
+    vectors = min(columns, max(1, MOST_VECTORS // widest))
+    rows = min(14, (host.registers - 1) // (widest * vectors) - 1)
+    return Tiling(tuple(passes), vectors, max(1, rows), -(-columns // vectors))
+
+
+def product(
+    module: ir.Module, name: str, done: Pass, tile: Tiling, rows: int, row_bytes: int, types: Vectors, stored: Element
+) -> ir.Function:
+    """``name(input, panel, tile, steps)``: add the products of so many steps of K to the accumulators in the tile."""
+    count = len(done.linears) * tile.vectors
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64]), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    rows_at, panel, out, steps = function.args
+    places = []
+    for r in range(rows):
+        for n in range(count):
+            linear, vector = divmod(n, tile.vectors)
+            index = ((done.first + linear) * tile.tile_rows + r) * tile.vectors + vector
+            places.append(b.gep(out, [I64(index)], source_etype=types.type))
+
+    def step(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        at = b.mul(k, I64(count * types.lanes))
+        weights = [
+            types.load(b, b.gep(panel, [b.add(at, I64(n * types.lanes))], source_etype=STORED[stored]), stored)
+            for n in range(count)
+        ]
+        results = []
+        for r in range(rows):
+            row = b.gep(rows_at, [I64(r * row_bytes)], source_etype=ir.IntType(8))
+            number = types.load_scalar(b, b.gep(row, [k], source_etype=STORED[stored]), stored)
+            results += [math.fma(b, number, weights[n], sums[r * count + n]) for n in range(count)]
+        return results
+
+    sums = [types.load(b, place, compute_element(types)) for place in places]
+    for unroll in (2, 1):
+        start = I64(0) if unroll == 2 else b.and_(steps, I64(-2))
+
+        def body(k: ir.Value, sums: list[ir.Value], unroll: int = unroll, start: ir.Value = start) -> list[ir.Value]:
+            first = b.add(b.mul(k, I64(unroll)), start)
+            for n in range(unroll):
+                sums = step(b.add(first, I64(n)), sums)
+            return sums
+
+        times = b.lshr(steps, I64(1)) if unroll == 2 else b.and_(steps, I64(1))
+        sums = accumulate(b, times, sums, body)
+    for place, value in zip(places, sums, strict=True):
+        types.store(b, value, place, compute_element(types))
+    b.ret_void()
+    return function
+
+
+def compute_element(types: Vectors) -> Element:
+    """How accumulators lie in memory."""
+    return "float64" if types.element == "float64" else "float32"

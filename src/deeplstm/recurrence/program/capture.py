@@ -1,0 +1,224 @@
+"""A cell's own code, traced forward and backward into one graph.
+
+Torch differentiates: what is traced is the step together with its vector-Jacobian product, so no derivative is written here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._decomp import core_aten_decompositions
+from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorException
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from .graph import Graph, Node
+from .lower import lower
+from .mark import collecting
+from .rows import Rows, Unsupported
+
+BATCH = 1_000_003
+"""Rows of the traced batch: a prime that no width is, so that the batch dimension is known by its size."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a step is called with, as far as a program depends on it. Names and widths, in order.
+
+    Attributes:
+        weights: shape of each parameter and buffer.
+        x, states, noise: widths; of noise also whether it is a mask.
+        is_tuple: whether the state is a tuple.
+        dtype: of every real number.
+    """
+
+    weights: tuple[tuple[str, tuple[int, ...]], ...]
+    x: int
+    states: tuple[int, ...]
+    is_tuple: bool
+    noise: tuple[tuple[str, int, bool], ...]
+    has_noise: bool
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a cell and its derivative as graphs.
+
+    Attributes:
+        x, states, noise, weights: leaves.
+        y, new: the output and the new state.
+        marks: values named with `deeplstm.mark`.
+        dy, dnew: leaves of the backward step: the gradients of y and of the new state.
+        dx, dstates, dweights: what the backward step gives; None where the gradient is zero or there is no derivative.
+        signature: what it was traced for.
+    """
+
+    x: Node
+    states: tuple[Node, ...]
+    noise: dict[str, Node]
+    weights: dict[str, Node]
+    y: Node
+    new: tuple[Node, ...]
+    marks: dict[str, Node]
+    dy: Node
+    dnew: tuple[Node, ...]
+    dx: Node | None
+    dstates: tuple[Node | None, ...]
+    dweights: dict[str, Node | None]
+    signature: Signature
+    graph: Graph
+
+
+def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> Step:
+    """Trace ``call(weights, x, state, noise)``, a step as a function of everything it reads.
+
+    Raises: `Unsupported` for an operator, or a use of one, that programs do not have.
+    """
+    s = signature
+    names = [name for name, _ in s.weights]
+    marked: list[str] = []
+
+    def forward(
+        weights: Sequence[Tensor], x: Tensor, states: Sequence[Tensor], noise: Sequence[Tensor]
+    ) -> list[Tensor]:
+        given = dict(zip((n for n, *_ in s.noise), noise, strict=True)) if s.has_noise else None
+        with collecting() as marks:
+            y, new = call(dict(zip(names, weights, strict=True)), x, tuple(states) if s.is_tuple else states[0], given)
+        marked[:] = marks
+        return [y, *(new if s.is_tuple else (new,)), *marks.values()]
+
+    fake = FakeTensorMode(allow_non_fake_inputs=True)  # constants that torch's own derivatives make
+    with fake:
+
+        def rows(width: int, dtype: torch.dtype = s.dtype) -> Tensor:
+            return torch.empty(BATCH, width, dtype=dtype)
+
+        weights = [torch.empty(shape, dtype=s.dtype) for _, shape in s.weights]
+        x, states = rows(s.x), [rows(width) for width in s.states]
+        noise = [rows(width, torch.bool if is_mask else s.dtype) for _, width, is_mask in s.noise]
+    try:
+        with fake:
+            outputs = forward(weights, x, states, noise)
+            _check_outputs(outputs, s, marked)
+            upstream = [torch.empty_like(o) for o in outputs[: 1 + len(s.states)]]
+
+        def joint(weights: Any, x: Any, states: Any, noise: Any, upstream: Any) -> Any:
+            outputs, pull = torch.func.vjp(lambda w, x, s: forward(w, x, s, noise), weights, x, states)[:2]
+            rest = [torch.zeros_like(o) for o in outputs[len(upstream) :]]
+            return [*outputs, *_leaves_of(pull([*upstream, *rest]))]
+
+        traced = make_fx(
+            torch.func.functionalize(joint), decomposition_table=_decompositions(), record_stack_traces=True
+        )(weights, x, states, noise, upstream)
+    except UnsupportedFakeTensorException as error:
+        raise Unsupported(str(error).splitlines()[0]) from error
+    except (
+        torch._subclasses.fake_tensor.DynamicOutputShapeException,
+        torch._subclasses.fake_tensor.DataDependentOutputException,
+    ) as error:
+        raise Unsupported("a branch on the values of tensors") from error
+    traced.graph.eliminate_dead_code()
+
+    graph = Graph()
+    leaf = lambda name, width, is_bool=False: graph.node("input", attrs=[name], shape=[width], is_bool=is_bool)  # noqa: E731
+    w_leaves = [graph.node("weight", attrs=[name], kind="free", shape=shape) for name, shape in s.weights]
+    x_leaf = leaf("x", s.x)
+    state_leaves = [leaf(f"state{n}", width) for n, width in enumerate(s.states)]
+    noise_leaves = [leaf(f"noise {name}", width, is_mask) for name, width, is_mask in s.noise]
+    dy = leaf("dy", outputs[0].shape[1])
+    dnew = [leaf(f"dnew{n}", width) for n, width in enumerate(s.states)]
+    results = lower(graph, traced, [*w_leaves, x_leaf, *state_leaves, *noise_leaves, dy, *dnew], BATCH)
+    outs, results = results[: len(outputs)], results[len(outputs) :]
+    dweights, dx, dstates = results[: len(names)], results[len(names)], results[len(names) + 1 :]
+    joiner = _Joiner(graph)
+    y, *new = (joiner(v) for v in outs[: 1 + len(s.states)])
+    marks = {name: joiner(v) for name, v in zip(marked, outs[1 + len(s.states) :], strict=True)}
+    return Step(
+        x_leaf,
+        tuple(state_leaves),
+        dict(zip((n for n, *_ in s.noise), noise_leaves, strict=True)),
+        dict(zip(names, w_leaves, strict=True)),
+        y,
+        tuple(new),
+        marks,
+        dy,
+        tuple(dnew),
+        joiner.or_none(dx),
+        tuple(joiner.or_none(d) for d in dstates),
+        {name: d if isinstance(d, Node) else None for name, d in zip(names, dweights, strict=True)},
+        s,
+        graph,
+    )
+
+
+def _leaves_of(gradients: tuple[Sequence[Tensor], Tensor, Sequence[Tensor]]) -> list[Tensor]:
+    dweights, dx, dstates = gradients
+    return [*dweights, dx, *dstates]
+
+
+class _Joiner:
+    """Turns lowered results into one node each."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __call__(self, value: Any) -> Node:
+        if not isinstance(value, Rows) or value.batch != 0 or len(value.shape) != 2:
+            raise Unsupported("an output or a state that is not (B, n) or does not depend on any row")
+        pieces = value.parts[()] if value.lane == 1 else value.parts[(0,)]
+        if len(pieces) == 1 and isinstance(pieces[0][0], Node) and pieces[0][0].width == pieces[0][1]:
+            return pieces[0][0]
+        nodes = [self._filled(piece, width) for piece, width in pieces]
+        return nodes[0] if len(nodes) == 1 else self.graph.node("cat", nodes, shape=[sum(n.width for n in nodes)])
+
+    def _filled(self, piece: Any, width: int) -> Node:
+        if isinstance(piece, Node) and piece.width == width:
+            return piece
+        return self.graph.node("fill", [piece], shape=[width])
+
+    def or_none(self, value: Any) -> Node | None:
+        return self(value) if isinstance(value, Rows) else None
+
+
+def _check_outputs(outputs: list[Tensor], s: Signature, marked: list[str]) -> None:
+    named = {"the output": outputs[0], **dict(zip(marked, outputs[1 + len(s.states) :], strict=True))}
+    for name, value in named.items():
+        if value.dim() != 2 or value.shape[0] != BATCH:
+            raise Unsupported(f"{name} of shape {('B', *value.shape[1:])}, where (B, n) is expected")
+        if value.dtype != s.dtype:
+            raise Unsupported(f"{name} of {value.dtype}, where {s.dtype} is expected")
+    for value, width in zip(outputs[1:], s.states, strict=False):
+        if tuple(value.shape) != (BATCH, width) or value.dtype != s.dtype:
+            raise Unsupported(
+                f"a new state of shape {('B', *value.shape[1:])} and {value.dtype}, where (B, {width}) is expected"
+            )
+
+
+@cache
+def _decompositions() -> Any:
+    table = core_aten_decompositions()
+    del table[torch.ops.aten.select_scatter.default]  # it becomes a mask made of an arange
+    return table
+
+
+def call_of(cell: nn.Module) -> Callable[..., tuple[Tensor, Any]]:
+    """A cell as a function of its weights, x, state and noise.
+
+    It calls a copy that shares the cell's tensors: while it runs, other tensors stand in their places, which another thread
+    that uses the cell must not see.
+    """
+    tensors = [*cell.parameters(), *cell.buffers()]
+    cell = copy.deepcopy(cell, {id(tensor): tensor for tensor in tensors})
+
+    def call(weights: dict[str, Tensor], x: Tensor, state: Any, noise: dict[str, Tensor] | None) -> tuple[Tensor, Any]:
+        arguments = (x, state) if noise is None else (x, state, noise)
+        result: tuple[Tensor, Any] = torch.func.functional_call(cell, weights, arguments)
+        return result
+
+    return call

@@ -1,0 +1,131 @@
+"""What has no rows: expressions of weights, and of sums over rows. Torch evaluates them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .graph import Graph, Kind, Node
+from .operators import aten
+
+
+def call(graph: Graph, target: Any, args: Any, kwargs: Any, value: Any) -> Any:
+    """An operator of torch on free or sum nodes; ``value`` has its shape (a tuple of values: a node for each)."""
+    if target is aten.permute.default and len(args[0].shape) == 2 and tuple(d % 2 for d in args[1]) == (1, 0):
+        return transposed(graph, args[0])
+    if target is aten.slice.Tensor and not kwargs and (len(args) < 5 or args[4] == 1):
+        dim = (args[1] if len(args) > 1 else 0) % len(args[0].shape)
+        start, end, _ = slice(*args[2:4]).indices(args[0].shape[dim]) if len(args) > 3 else (0, args[0].shape[dim], 1)
+        return columns(graph, args[0], dim, start, end)
+    if target is aten.select.int and not kwargs:
+        dim = args[1] % len(args[0].shape)
+        return select(graph, args[0], dim, args[2] % args[0].shape[dim])
+    if target in (aten.slice_scatter.default, aten.select_scatter.default) and not isinstance(args[0], Node):
+        return _padded(graph, target, args, value)
+    flat = list(_nodes((args, tuple(kwargs.values()))))
+    kind: Kind = "sum" if any(n.kind == "sum" for n in flat) else "free"
+    attrs = (target, tuple(sorted(kwargs.items(), key=lambda item: item[0])))
+    if isinstance(value, tuple | list):
+        return tuple(
+            graph.node("aten", args, (*attrs, n), kind=kind, shape=tuple(v.shape)) for n, v in enumerate(value)
+        )
+    return graph.node("aten", args, attrs, kind=kind, shape=tuple(value.shape))
+
+
+def _padded(graph: Graph, target: Any, args: Any, value: Any) -> Node:
+    """Set in a constant: the gradient of a slice."""
+    fill, node, dim, *rest = args
+    dim %= len(value.shape)
+    if target is aten.select_scatter.default:
+        first = rest[0] % value.shape[dim]
+        size = [*value.shape[:dim], 1, *value.shape[dim + 1 :]]
+        node = _made(graph, aten.view.default, (node, tuple(size)), tuple(size), node.kind)
+        last = first + 1
+    else:
+        first, last, _ = slice(*rest[:2]).indices(value.shape[dim])
+    pads = [0, 0] * (len(value.shape) - 1 - dim) + [first, value.shape[dim] - last]
+    return _made(graph, aten.constant_pad_nd.default, (node, tuple(pads), fill), tuple(value.shape), node.kind)
+
+
+def _nodes(value: Any) -> Any:
+    if isinstance(value, Node):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _nodes(part)
+
+
+def _made(graph: Graph, target: Any, args: Any, shape: tuple[int, ...], kind: Any) -> Node:
+    return graph.node("aten", args, (target, ()), kind=kind, shape=shape)
+
+
+def transposed(graph: Graph, node: Node) -> Node:
+    """(n, m) -> (m, n)."""
+    if _is(node, aten.permute.default):
+        return node.args[0]
+    return _made(graph, aten.permute.default, (node, (1, 0)), node.shape[::-1], node.kind)
+
+
+def columns(graph: Graph, node: Node, dim: int, start: int, end: int) -> Node:
+    """A range along one dimension."""
+    if (start, end) == (0, node.shape[dim]):
+        return node
+    if _is(node, aten.permute.default):
+        return transposed(graph, columns(graph, node.args[0], 1 - dim, start, end))
+    if _is(node, aten.slice.Tensor) and node.args[1] == dim:
+        first = node.args[2]
+        return columns(graph, node.args[0], dim, first + start, first + end)
+    shape = tuple(end - start if d == dim else size for d, size in enumerate(node.shape))
+    return _made(graph, aten.slice.Tensor, (node, dim, start, end), shape, node.kind)
+
+
+def select(graph: Graph, node: Node, dim: int, index: int) -> Node:
+    """One index of one dimension, which goes."""
+    shape = tuple(size for d, size in enumerate(node.shape) if d != dim)
+    return _made(graph, aten.select.int, (node, dim, index), shape, node.kind)
+
+
+def cat(graph: Graph, nodes: list[Node], dim: int) -> Node:
+    """Side by side; ranges that follow each other become one range."""
+    merged: list[Node] = []
+    for node in nodes:
+        if merged and (joined := _joined(graph, merged[-1], node, dim)) is not None:
+            merged[-1] = joined
+        else:
+            merged.append(node)
+    if len(merged) == 1:
+        return merged[0]
+    size = sum(n.shape[dim] for n in merged)
+    shape = tuple(size if d == dim else s for d, s in enumerate(merged[0].shape))
+    return _made(graph, aten.cat.default, (tuple(merged), dim), shape, merged[0].kind)
+
+
+def _joined(graph: Graph, a: Node, b: Node, dim: int) -> Node | None:
+    if _is(a, aten.permute.default) and _is(b, aten.permute.default):
+        inner = _joined(graph, a.args[0], b.args[0], 1 - dim)
+        return None if inner is None else transposed(graph, inner)
+    if not (_is(a, aten.slice.Tensor) and _is(b, aten.slice.Tensor)):
+        return None
+    (base_a, dim_a, start, middle), (base_b, dim_b, middle_b, end) = a.args, b.args
+    if base_a is not base_b or (dim_a, dim_b) != (dim, dim) or middle != middle_b:
+        return None
+    return columns(graph, base_a, dim, start, end)
+
+
+def view_of(node: Node) -> tuple[Node, int, tuple[int, ...]]:
+    """What a node is a view of, where in it (in elements) it starts, and its strides there. The former is contiguous."""
+    if _is(node, aten.permute.default):
+        source, offset, strides = view_of(node.args[0])
+        return source, offset, tuple(strides[d] for d in node.args[1])
+    if _is(node, aten.slice.Tensor) and len(node.args) == 4:
+        source, offset, strides = view_of(node.args[0])
+        return source, offset + node.args[2] * strides[node.args[1]], strides
+    if _is(node, aten.select.int):
+        source, offset, strides = view_of(node.args[0])
+        _, dim, index = node.args
+        return source, offset + index * strides[dim], tuple(s for d, s in enumerate(strides) if d != dim)
+    return node, 0, tuple(math.prod(node.shape[d + 1 :]) for d in range(len(node.shape)))
+
+
+def _is(node: Node, target: Any) -> bool:
+    return node.op == "aten" and node.attrs[0] is target

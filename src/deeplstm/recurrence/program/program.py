@@ -1,0 +1,111 @@
+"""A cell's program: its step, split, forward and backward, and what is kept between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from .capture import Step
+from .graph import Node, dependents, order
+from .operators import TABLE
+from .split import REDUCTIONS, Split, split
+
+Memory = Literal["save", "recompute"]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The loop from the first step to the last.
+
+    Attributes:
+        step: the captured step.
+        split: its parts.
+        saved: rows that a backward needs of every step, beside inputs and states.
+    """
+
+    step: Step
+    split: Split
+    saved: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Backward:
+    """The loop from the last step to the first; its carried state is the gradient of the state."""
+
+    step: Step
+    split: Split
+    saved: tuple[Node, ...]
+    dx: Node | None
+    dstates: tuple[Node, ...]
+    dweights: dict[str, Node | None]
+
+
+def forward(step: Step, *, trace: Collection[str] = (), saved: Collection[Node] = ()) -> Forward:
+    """The forward program. ``trace``: marked names whose values of every step are wanted."""
+    results = [step.y, *(step.marks[name] for name in trace), *saved]
+    return Forward(step, split(step.states, step.new, results), tuple(saved))
+
+
+def backward(
+    step: Step, *, wants_x: bool = True, weights: Collection[str] | None = None, memory: Memory = "save"
+) -> Backward:
+    """The backward program, for the gradients that are wanted: of x, of these weights (None: all), and of the state."""
+    dx = step.dx if wants_x else None
+    dweights = {n: d for n, d in step.dweights.items() if weights is None or n in weights}
+    dstates = tuple(
+        d if d is not None else step.graph.node("fill", [0.0], shape=[leaf.width])
+        for d, leaf in zip(step.dstates, step.states, strict=True)
+    )
+    roots = [*dstates, *(d for d in (dx, *dweights.values()) if d is not None)]
+    saved = _saved(step, roots) if memory == "save" else []
+    available = {*saved, *(n for n in step.new if not n.is_leaf)}
+    parts = split(step.dnew, dstates, roots[len(dstates) :], available)
+    read = {n for n in parts.outside if n in available}
+    return Backward(step, parts, tuple(n for n in saved if n in read), dx, dstates, dweights)
+
+
+def _saved(step: Step, roots: list[Node]) -> list[Node]:
+    """Which values of the forward step to keep for the backward one.
+
+    What can be had from inputs and states by arithmetic, or by one costly operator, is computed again; of a sum of products
+    the sum is kept, not its terms. What the forward program has before its loop lies in memory anyway, but its time is not
+    over then: it counts as any other value.
+    """
+    nodes = order(roots, lambda n: n.kind == "free")
+    moving = dependents(nodes, [step.dy, *step.dnew])
+    needed = dict.fromkeys(
+        i for n in nodes if n in moving or n.kind == "sum" for i in n.inputs if i.kind == "rows" and i not in moving
+    )
+    free = {n for n in nodes if n.is_leaf} | set(step.new)
+    saved: dict[Node, None] = {}
+
+    def settle(node: Node) -> None:
+        if node in free or node in saved or node.kind != "rows" or node.op == "fill":
+            return
+        if node.op == "linear" or node.op in REDUCTIONS:
+            saved[node] = None
+            return
+        unknown = _unknown(node, free | saved.keys())
+        if not unknown:
+            return
+        costly = node.op in TABLE and TABLE[node.op].is_costly
+        if costly or len(unknown) > 1:
+            saved[node] = None
+        else:
+            for n in node.inputs:
+                settle(n)
+
+    parts = [part for node in needed for part in (node.inputs if node.op == "cat" else [node])]
+    for costly_first in (True, False):
+        for node in parts:
+            if not costly_first or (node.op in TABLE and TABLE[node.op].is_costly):
+                settle(node)
+    return list(saved)
+
+
+def _unknown(node: Node, known: Collection[Node]) -> list[Node]:
+    """What keeps a node from being computed again by elementwise operators alone: products, reductions, and what reads them."""
+    is_stop = lambda n: n in known or n.kind != "rows" or n.op == "linear" or n.op in REDUCTIONS  # noqa: E731
+    found = order(node.inputs, is_stop)
+    return [n for n in found if n not in known and (n.op == "linear" or n.op in REDUCTIONS)]

@@ -1,0 +1,418 @@
+"""From the operators that torch traced to the nodes of a program.
+
+A traced tensor with a batch dimension becomes *rows*: of its other dimensions one is the *lane* (what a vector instruction
+runs along), the rest are *parts*, a node each: three gates in a (B, 3, H) view are three nodes. Along the lane a tensor may be
+in *pieces* too: where (B, 4 H) is chunked into gates, the four gates are nodes of their own from the product on. Where a
+tensor must be cut is known only once something slices it; then the cut is noted and lowering starts again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from . import free
+from .graph import Graph, Node
+from .operators import ATEN, TABLE, aten
+
+Piece = Node | float
+
+
+class Unsupported(Exception):
+    """An operator, or a use of one, that programs do not have."""
+
+    def __init__(self, what: str, where: str | None = None) -> None:
+        super().__init__(what)
+        self.what, self.where = what, where
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.where}" if self.where else self.what
+
+
+class _Again(Exception):
+    """A cut was noted; start again."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A traced tensor with a batch dimension.
+
+    Attributes:
+        shape: as traced.
+        batch, lane: which dimensions these are; no lane where every other dimension counts parts.
+        parts: index along the remaining dimensions -> pieces along the lane, (node or number, width) each.
+        origin: the traced operator that gave it, where cuts are noted.
+    """
+
+    shape: tuple[int, ...]
+    batch: int
+    lane: int | None
+    parts: dict[tuple[int, ...], list[tuple[Piece, int]]]
+    origin: fx.Node
+
+    @property
+    def others(self) -> list[int]:
+        """The dimensions that count parts."""
+        return [d for d in range(len(self.shape)) if d not in (self.batch, self.lane)]
+
+    @property
+    def width(self) -> int:
+        return 1 if self.lane is None else self.shape[self.lane]
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """How operators that are not elementwise are lowered; see `lower.py`.
+
+    Attributes:
+        with_rows: called with the lowering, the traced operator and its arguments, some of which are `Rows`.
+        constants: give the number that a constant tensor is full of.
+        identities: give their first argument.
+    """
+
+    with_rows: dict[Any, Callable[..., Any]]
+    constants: dict[Any, Callable[..., float]]
+    identities: frozenset[Any]
+
+
+class Lowering:
+    """One traced graph on its way into a `Graph`; ``values`` holds what each traced operator became."""
+
+    def __init__(self, graph: Graph, batch: int, handlers: Handlers) -> None:
+        self.graph, self.batch, self.handlers = graph, batch, handlers
+        self.cuts: dict[fx.Node, set[int]] = defaultdict(set)
+        self.values: dict[fx.Node, Any] = {}
+
+    def run(self, module: fx.GraphModule, inputs: Sequence[Any]) -> Any:
+        """Lower a graph whose placeholders are ``inputs`` (nodes, in order); returns its outputs, lowered."""
+        for _ in range(1000):
+            try:
+                return self._run(module, inputs)
+            except _Again:
+                continue
+        raise Unsupported("a tensor cut in ever more pieces")
+
+    def _run(self, module: fx.GraphModule, inputs: Sequence[Node]) -> Any:
+        self.values = {}
+        given = iter(inputs)
+        for node in module.graph.nodes:
+            if node.op == "placeholder":
+                self.values[node] = self._leaf(node, next(given))
+            elif node.op == "get_attr":
+                constant = getattr(module, node.target)
+                if constant.numel() != 1:
+                    raise Unsupported("a tensor that is neither input, state, parameter nor buffer")
+                self.values[node] = constant.item()
+            elif node.op == "output":
+                return fx.map_arg(node.args[0], self.values.__getitem__)
+            else:
+                self.values[node] = self._lower(node)
+        raise AssertionError("a traced graph has an output")
+
+    def _lower(self, node: fx.Node) -> Any:
+        args = fx.map_arg(node.args, self.values.__getitem__)
+        kwargs = fx.map_arg(node.kwargs, self.values.__getitem__)
+        try:
+            if not any(isinstance(a, Rows) for a in _flat((args, kwargs))):
+                return self._without_rows(node, args, kwargs)
+            if node.target in ATEN:
+                return self._elementwise(ATEN[node.target], node, args, kwargs)
+            handler = self.handlers.with_rows.get(node.target)
+            if handler is None:
+                raise Unsupported(f"the operator {node.target}")
+            return handler(self, node, *args, **kwargs)
+        except Unsupported as reason:
+            reason.where = reason.where or _where(node)
+            raise
+
+    # ---------------------------------------------------------------- leaves, and what has no rows
+
+    def _leaf(self, node: fx.Node, leaf: Node) -> Any:
+        if leaf.kind != "rows":
+            return leaf
+        shape = tuple(node.meta["val"].shape)
+        pieces: list[tuple[Piece, int]] = [
+            (self.columns(leaf, start, end), end - start) for start, end in self.spans(node, leaf.width)
+        ]
+        return Rows(shape, 0, 1, {(): pieces}, node)
+
+    def _without_rows(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        target = node.target
+        if target in self.handlers.constants:
+            return self.handlers.constants[target](*args, **kwargs)
+        if not isinstance(target, torch._ops.OpOverload):  # getitem of a tuple
+            return args[0][args[1]]
+        nodes = [a for a in _flat((args, kwargs)) if isinstance(a, Node)]
+        if target in self.handlers.identities:
+            return args[0]
+        value = node.meta["val"]
+        if not nodes:
+            numbers = target(*_as_tensors(target, args), **kwargs)
+            if numbers.numel() != 1:
+                raise Unsupported(f"a constant tensor, made by {target}")
+            return numbers.item()
+        if self.batch in getattr(value, "shape", ()):
+            if target is aten.expand.default:  # a broadcast is one anyway
+                return args[0]
+            raise Unsupported(f"{target} of weights alone that makes a batch")
+        return free.call(self.graph, target, args, kwargs, value)
+
+    # ---------------------------------------------------------------- cutting
+
+    def spans(self, node: fx.Node, width: int) -> list[tuple[int, int]]:
+        """The pieces of a lane by the cuts noted at a traced operator."""
+        edges = [0, *sorted(c for c in self.cuts[node] if 0 < c < width), width]
+        return list(itertools.pairwise(edges))
+
+    def require(self, rows: Rows, edges: set[int]) -> None:
+        """See to it that the pieces of rows end at the edges; where they do not, note it and start again."""
+        for pieces in rows.parts.values():
+            missing = edges - _edges(pieces) - {0, rows.width}
+            if missing:
+                self.cuts[rows.origin] |= missing
+                raise _Again
+
+    def columns(self, leaf: Node, start: int, end: int) -> Node:
+        """Columns of a leaf."""
+        if (start, end) == (0, leaf.width):
+            return leaf
+        if leaf.op == "slice":
+            return self.columns(leaf.args[0], leaf.attrs[0] + start, leaf.attrs[0] + end)
+        return self.graph.node("slice", [leaf], [start], shape=[end - start], is_bool=leaf.is_bool)
+
+    # ---------------------------------------------------------------- making nodes
+
+    def op(self, name: str, *args: Piece) -> Piece:
+        """An elementwise operator on nodes and numbers of one lane's piece."""
+        simple = _simplified(name, args)
+        if simple is not None:
+            return simple
+        gives_bool = TABLE[name].gives_bool
+        if name in ("add", "sub", "mul", "div", "neg") or (gives_bool and name not in ("and", "or", "not")):
+            args = tuple(self.op("real", a) if isinstance(a, Node) and a.is_bool else a for a in args)
+        nodes = [a for a in args if isinstance(a, Node)]
+        if not nodes:
+            result = TABLE[name].run(
+                *(torch.tensor(float(a), dtype=torch.float64) for a in args if not isinstance(a, Node))
+            )
+            return bool(result) if gives_bool else float(result)
+        width = max(n.shape[0] if n.shape else 1 for n in nodes)
+        if name == "where":
+            gives_bool = all(isinstance(a, Node) and a.is_bool for a in args)
+        if all(n.kind != "rows" for n in nodes):
+            raise Unsupported("an operator on weights, made in a loop")
+        return self.graph.node(name, args, shape=[width], is_bool=gives_bool)
+
+    def joined(self, pieces: Sequence[tuple[Piece, int]]) -> Node:
+        """Pieces side by side as one node: the leaf they are columns of, or a "cat"."""
+        merged: list[Node] = []
+        for piece, width in pieces:
+            node = self._filled(piece, width)
+            last = merged[-1] if merged else None
+            if last is not None and node.is_leaf and last.is_leaf:
+                (a, start), (b, start_b) = _base(last), _base(node)
+                if a is b and start_b == start + last.width:
+                    merged[-1] = self.columns(a, start, start_b + node.width)
+                    continue
+            merged.append(node)
+        if len(merged) == 1:
+            return merged[0]
+        return self.graph.node("cat", merged, shape=[sum(n.width for n in merged)])
+
+    def _filled(self, piece: Piece, width: int) -> Node:
+        if isinstance(piece, Node) and piece.kind == "rows" and piece.width == width:
+            return piece
+        if isinstance(piece, Node) and piece.kind == "rows":
+            raise Unsupported("one number a row, repeated over columns")
+        return self.graph.node("fill", [piece], shape=[width])
+
+    def _elementwise(self, name: str, node: fx.Node, args: Any, kwargs: Any) -> Rows:
+        alpha = kwargs.get("alpha", 1)
+        if alpha != 1:
+            args = (args[0], self.apply("mul", node, [args[1], alpha]))
+        return self.apply(name, node, list(args))
+
+    def apply(self, name: str | Callable[..., Piece], node: fx.Node, args: Sequence[Any]) -> Rows:
+        """An elementwise operator on rows, free tensors and numbers, by torch's rules of broadcasting."""
+        shapes = [a.shape for a in args if isinstance(a, Rows | Node)]
+        shape = tuple(torch.broadcast_shapes(*shapes))
+        ranks = len(shape)
+        rows = [a for a in args if isinstance(a, Rows)]
+        batches = {a.batch + ranks - len(a.shape) for a in rows}
+        lanes = {a.lane + ranks - len(a.shape) for a in rows if a.lane is not None and a.width > 1}
+        if not lanes:  # numbers of rows meet a vector of weights
+            lanes = set([d for d in range(ranks) if d not in batches and shape[d] > 1][-1:])
+        if not lanes and all(a.lane is not None for a in rows):
+            lanes = {a.lane + ranks - len(a.shape) for a in rows if a.lane is not None}
+        if len(batches) != 1 or len(lanes) > 1:
+            raise Unsupported("tensors whose dimensions stand in different orders")
+        (batch,) = batches
+        lane = next(iter(lanes), None)
+        width = 1 if lane is None else shape[lane]
+        edges: set[int] = set(self.cuts[node])
+        for a in rows:
+            if a.width == width and width > 1:
+                for pieces in a.parts.values():
+                    edges |= _edges(pieces)
+        edges = {e for e in edges if 0 < e < width}
+        for a in rows:
+            if a.width == width and width > 1:
+                self.require(a, edges)
+        spans = list(itertools.pairwise([0, *sorted(edges), width]))
+        others = [d for d in range(ranks) if d not in (batch, lane)]
+        function = name if callable(name) else lambda *values: self.op(name, *values)
+        parts = {}
+        for index in itertools.product(*(range(shape[d]) for d in others)):
+            at = dict(zip(others, index, strict=True))
+            columns = [list(self._pieces(a, ranks, batch, lane, at, spans)) for a in args]
+            parts[index] = [
+                (function(*values), end - start) for (start, end), *values in zip(spans, *columns, strict=True)
+            ]
+        return Rows(shape, batch, lane, parts, node)
+
+    def _pieces(
+        self, a: Any, ranks: int, batch: int, lane: int | None, at: dict[int, int], spans: list[tuple[int, int]]
+    ) -> Iterator[Piece]:
+        """One argument's pieces at one index of the parts."""
+        if isinstance(a, Rows):
+            shift = ranks - len(a.shape)
+            index = tuple(0 if a.shape[d] == 1 else at[d + shift] for d in a.others if d + shift != lane)
+            if any(d + shift == lane for d in a.others):  # a dimension of one part stands for the lane
+                index = tuple(0 if a.shape[d] == 1 or d + shift == lane else at[d + shift] for d in a.others)
+            pieces = a.parts[index]
+            if a.lane is None or a.lane + shift != lane or a.width == 1:
+                if a.width != 1 or len(pieces) != 1:
+                    raise Unsupported("tensors whose dimensions stand in different orders")
+                yield from (pieces[0][0] for _ in spans)
+            else:
+                yield from (piece for piece, _ in pieces)
+        elif isinstance(a, Node):
+            shift = ranks - len(a.shape)
+            if batch >= shift and a.shape[batch - shift] != 1:
+                raise Unsupported("a weight with one value for each row")
+            value = a
+            for d in reversed(range(len(a.shape))):
+                if d + shift == lane and a.shape[d] > 1:
+                    continue
+                value = free.select(self.graph, value, d, 0 if a.shape[d] == 1 else at[d + shift])
+            yield from (
+                free.columns(self.graph, value, 0, start, end) if value.shape else value for start, end in spans
+            )
+        else:
+            yield from (a for _ in spans)
+
+    def product(self, rows: Rows, weight: Node, node: fx.Node) -> list[tuple[Piece, int]]:
+        """Rows (K) times a free (K, n), in the pieces that were asked for."""
+        (pieces,) = rows.parts.values()
+        groups: list[list[tuple[Piece, int]]] = []
+        for piece in pieces:
+            if groups and self._go_together(groups[-1][-1][0], piece[0]):
+                groups[-1].append(piece)
+            else:
+                groups.append([piece])
+        result = []
+        for start, end in self.spans(node, weight.shape[1]):
+            total: Piece = 0.0
+            at = 0
+            for group in groups:
+                size = sum(width for _, width in group)
+                block = free.columns(self.graph, free.columns(self.graph, weight, 0, at, at + size), 1, start, end)
+                at += size
+                if all(not isinstance(piece, Node) and piece == 0 for piece, _ in group):
+                    continue
+                linear = self.graph.node("linear", [self.joined(group), block], shape=[end - start])
+                total = self.op("add", total, linear)
+            result.append((total, end - start))
+        return result
+
+    def _go_together(self, a: Piece, b: Piece) -> bool:
+        """Whether one product reads both: leaves are multiplied where they lie, what is computed is put side by side."""
+        if isinstance(a, Node) and isinstance(b, Node) and not a.is_leaf and not b.is_leaf:
+            return True
+        return self._adjacent(a, b)
+
+    @staticmethod
+    def _adjacent(a: Piece, b: Piece) -> bool:
+        if not (isinstance(a, Node) and isinstance(b, Node) and a.is_leaf and b.is_leaf):
+            return False
+        (base_a, start_a), (base_b, start_b) = _base(a), _base(b)
+        return base_a is base_b and start_b == start_a + a.width
+
+    def reduce(self, pieces: Sequence[tuple[Piece, int]], name: str) -> Piece:
+        """The sum or the largest of all columns."""
+        combine = {"sum": "add", "amax": "maximum", "amin": "minimum"}[name]
+        total: Piece | None = None
+        for piece, width in pieces:
+            if width == 1:
+                value = piece
+            elif not isinstance(piece, Node) or piece.kind != "rows" or piece.width != width:
+                value = self.op("mul", piece, float(width)) if name == "sum" else piece
+            else:
+                value = self.graph.node(name, [piece], shape=[1])
+            total = value if total is None else self.op(combine, total, value)
+        assert total is not None
+        return total
+
+
+def _simplified(name: str, args: Sequence[Piece]) -> Piece | None:
+    """What an operator gives without doing anything; None where it does."""
+    if name == "add":
+        for a, b in (args, args[::-1]):
+            if _is(b, 0):
+                return a
+    if name in ("sub", "div") and _is(args[1], 0 if name == "sub" else 1):
+        return args[0]
+    if name == "mul":
+        for a, b in (args, args[::-1]):
+            if _is(b, 1) and not (isinstance(a, Node) and a.is_bool):
+                return a
+    if name == "where" and not isinstance(args[0], Node):
+        return args[1] if args[0] else args[2]
+    if name == "real" and not (isinstance(args[0], Node) and args[0].is_bool):
+        return args[0]
+    return None
+
+
+def _is(value: Piece, number: float) -> bool:
+    return not isinstance(value, Node) and not isinstance(value, bool) and value == number
+
+
+def _edges(pieces: Sequence[tuple[Piece, int]]) -> set[int]:
+    return set(itertools.accumulate(width for _, width in pieces))
+
+
+def _base(leaf: Node) -> tuple[Node, int]:
+    return (leaf.args[0], leaf.attrs[0]) if leaf.op == "slice" else (leaf, 0)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _flat(part)
+    elif isinstance(value, dict):
+        yield from _flat(list(value.values()))
+    else:
+        yield value
+
+
+def _as_tensors(target: Any, args: Any) -> list[Any]:
+    """Arguments of an operator, with numbers as tensors where it wants those."""
+    wanted = [str(argument.type) for argument in target._schema.arguments]
+    return [
+        torch.tensor(a) if isinstance(a, bool | int | float) and "Tensor" in kind else a
+        for a, kind in zip(args, wanted, strict=False)
+    ]
+
+
+def _where(node: fx.Node) -> str | None:
+    """The line of the user's code that called an operator."""
+    trace = node.meta.get("stack_trace") or ""
+    lines = [line.strip() for line in trace.splitlines() if line.strip().startswith("File ")]
+    outside = [line for line in lines if "/torch/" not in line and "deeplstm/recurrence" not in line]
+    return outside[-1].removeprefix("File ") if outside else None

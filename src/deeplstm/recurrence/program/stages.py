@@ -1,0 +1,315 @@
+"""A loop's nodes as stages: what is computed together for a panel of columns and a block of rows.
+
+A stage runs the products that end in it in registers, then the elementwise expressions on the same registers, then stores. A
+product needs whole rows of its input, so it starts a new stage where that is computed in the loop; a reduction ends one. The
+plain LSTM is one stage: its four products and all its elementwise operators have H columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .graph import Node
+from .interpret import Product
+from .split import REDUCTIONS, Split
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """Rows in memory.
+
+    Attributes:
+        name: what it holds.
+        width: numbers a row.
+        steps: whether it has rows for every step; else one set of rows is used again and again.
+        is_bool: bytes instead of numbers.
+    """
+
+    name: str
+    width: int
+    steps: bool
+    is_bool: bool = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Place:
+    """Columns of a buffer, from ``column`` on."""
+
+    buffer: Buffer
+    column: int = 0
+
+
+@dataclass(eq=False)
+class Stage:
+    """What is computed together; every value has ``width`` columns, or one.
+
+    Attributes:
+        groups: the linears that end here, by the rows they read.
+        stores: values and where they go.
+        totals: values that are added to what lies at a place.
+        reductions: nodes that are one number a row, and where it goes.
+    """
+
+    level: int
+    width: int
+    is_second_pass: bool = False
+    groups: dict[Node, list[Node]] = field(default_factory=dict)
+    stores: list[tuple[Node, Place]] = field(default_factory=list)
+    totals: list[tuple[Node, Place]] = field(default_factory=list)
+    reductions: list[tuple[Node, Place]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A split's loop, ready for a backend to generate.
+
+    Attributes:
+        stages: in order.
+        places: where a node is read from, by stages that do not compute it.
+        homes: in which stage a node is computed; those that are in none are computed wherever they are used.
+        carried, following: buffers that the carried values are read from and written to, in order.
+        kept: where the values of all steps are found, for nodes of `Split.kept`.
+        totals: where each "total" is added up, a row of the batch each.
+        resets: where carried values are exchanged: for each of them, what it is read from before that and what it is
+            exchanged for (forward), or where its gradient goes instead (backward); empty without resets.
+    """
+
+    split: Split
+    stages: tuple[Stage, ...]
+    places: dict[Node, Place]
+    homes: dict[Node, Stage]
+    carried: tuple[Buffer, ...]
+    following: tuple[Buffer, ...]
+    kept: dict[Node, Place]
+    totals: dict[Node, Buffer]
+    resets: tuple[tuple[Buffer, Buffer], ...]
+    buffers: tuple[Buffer, ...]
+
+    @property
+    def has_resets(self) -> bool:
+        return bool(self.resets)
+
+
+RESETS = Buffer("resets", 1, True, True)
+"""Which rows are reset before a step."""
+
+
+def stages(split: Split, before: list[Product], *, resets: bool = False) -> Loop:
+    """Group a loop into stages and give every value that must be in memory a place."""
+    return _Planner(split, before).plan(resets)
+
+
+class _Planner:
+    def __init__(self, split: Split, before: list[Product]) -> None:
+        self.split = split
+        self.computed = set(split.loop)
+        self.places: dict[Node, Place] = {}
+        self.level: dict[Node, int] = {}
+        self.buffers: dict[str, Buffer] = {}
+        self.by_key: dict[tuple[int, int, bool], Stage] = {}
+        self.cats: dict[Node, list[Place]] = {}
+        self.homes: dict[Node, Stage] = {}
+        self._outside(before)
+
+    def buffer(self, name: str, width: int, steps: bool, is_bool: bool = False) -> Buffer:
+        if name not in self.buffers:
+            self.buffers[name] = Buffer(name, width, steps, is_bool)
+        return self.buffers[name]
+
+    def _outside(self, before: list[Product]) -> None:
+        """Where what the loop reads from outside lies."""
+        for node in sorted(self.split.outside, key=lambda n: n.id):
+            base, column = (node.args[0], node.attrs[0]) if node.op == "slice" else (node, 0)
+            self.places[node] = Place(self.buffer(base.name, base.width, True, base.is_bool), column)
+        for n, product in enumerate(before):
+            whole = None
+            for node, column in product.columns:
+                if node in self.split.before:
+                    whole = whole or self.buffer(f"before{n}", product.width, True)
+                    self.places[node] = Place(whole, column)
+        for node in self.split.before:
+            if node not in self.places:
+                self.places[node] = Place(self.buffer(node.name, node.width, True, node.is_bool))
+
+    # ---------------------------------------------------------------- levels
+
+    def is_inline(self, node: Node) -> bool:
+        """Whether a node is computed again wherever it is used, since that costs less than to keep it."""
+        if node not in self.computed or node.op in ("linear", "cat", *REDUCTIONS):
+            return False
+        return node.width == 1 or node.op == "fill"
+
+    def _available(self, node: Node) -> int:
+        """The first level that can use a node of another width."""
+        if node not in self.computed:
+            return 0
+        return self.level[node] + (not self.is_inline(node))
+
+    def _readable(self, node: Node) -> int:
+        """The first level that can read a whole row of a node in memory."""
+        if node not in self.computed:
+            return 0
+        if node.op == "cat":
+            return max(self._readable(n) for n in node.inputs)
+        return self.level[node] + 1
+
+    def _levels(self) -> None:
+        for node in self.split.loop:
+            if node.op == "cat":
+                continue
+            inputs = [n for n in node.inputs if n in self.computed]
+            if node.op == "linear":
+                self.level[node] = self._readable(node.args[0])
+            elif node.op in REDUCTIONS:
+                self.level[node] = max((self.level[n] for n in inputs), default=0)
+            else:
+                same = [n for n in inputs if n.width == node.width and n.op not in REDUCTIONS and not self.is_inline(n)]
+                others = [n for n in inputs if n not in same]
+                if self.is_inline(node):
+                    same, others = [], inputs
+                levels = [self.level[n] for n in same] + [self._available(n) for n in others]
+                self.level[node] = max(levels, default=0)
+
+    # ---------------------------------------------------------------- stages
+
+    def stage(self, level: int, width: int, is_second_pass: bool = False) -> Stage:
+        key = (level, width, is_second_pass)
+        if key not in self.by_key:
+            self.by_key[key] = Stage(*key)
+        return self.by_key[key]
+
+    def _homes(self) -> None:
+        with_products = set()
+        for node in self.split.loop:
+            if node.op == "linear":
+                stage = self.stage(self.level[node], node.width)
+                stage.groups.setdefault(node.args[0], []).append(node)
+                with_products.add((stage.level, stage.width))
+        for node in self.split.loop:
+            if node.op == "cat" or self.is_inline(node):
+                continue
+            if node.op in REDUCTIONS:
+                key = (self.level[node], node.args[0].width)
+                self.homes[node] = self.stage(*key, key in with_products)
+            else:
+                self.homes[node] = self.stage(self.level[node], node.width)
+
+    def _stores(self) -> None:
+        split = self.split
+        following = tuple(self.buffer(f"next {n.name}", n.width, True) for n in split.carried)
+        wanted: dict[Node, list[Place]] = {}
+        for node, buffer in zip(split.following, following, strict=True):
+            wanted.setdefault(node, []).append(Place(buffer))
+        self.kept: dict[Node, Place] = {}
+        for node in split.kept:
+            if node in split.following:
+                self.kept[node] = wanted[node][0]
+            else:
+                self.kept[node] = Place(self.buffer(f"kept {node.name}", node.width, True, node.is_bool))
+                wanted.setdefault(node, []).append(self.kept[node])
+        for node in split.loop:
+            if node.op == "cat":
+                self._store_cat(node, wanted)
+        for node in self._read_elsewhere():
+            if node not in wanted:
+                wanted[node] = [Place(self.buffer(node.name, node.width, False, node.is_bool))]
+        for node, places in wanted.items():
+            if node.op == "cat":
+                continue
+            self.places.setdefault(node, places[0])
+            if node.op in REDUCTIONS and node in self.computed:
+                self.homes[node].reductions += [(node, place) for place in places]
+            else:
+                self._storing(node).stores += [(node, place) for place in places]
+        self.totals = {}
+        for total in split.totals:
+            source = total.args[0]
+            self.totals[total] = self.buffer(f"total {source.name}", source.width, False)
+            self._storing(source).totals.append((source, Place(self.totals[total])))
+        self.following = following
+        self.carried = tuple(self.buffer(n.name, n.width, True) for n in split.carried)
+
+    def _storing(self, node: Node) -> Stage:
+        """The stage that stores a node: its own, or the first that can."""
+        if node in self.homes and node.op not in REDUCTIONS:
+            return self.homes[node]
+        return self.stage(self._available(node), node.width)
+
+    def _store_cat(self, node: Node, wanted: dict[Node, list[Place]]) -> None:
+        whole = wanted[node][0].buffer if node in wanted else self.buffer(node.name, node.width, False)
+        self.places[node] = Place(whole)
+        for other in wanted.get(node, [])[1:]:
+            self._parts(node, other.buffer, wanted)
+        self._parts(node, whole, wanted)
+
+    @staticmethod
+    def _parts(node: Node, whole: Buffer, wanted: dict[Node, list[Place]]) -> None:
+        column = 0
+        for part in node.args:
+            wanted.setdefault(part, []).append(Place(whole, column))
+            column += part.width
+
+    def _read_elsewhere(self) -> list[Node]:
+        """Nodes that must be in memory because what reads them is not computed beside them."""
+        users: dict[Node, set[Stage | None]] = {}
+
+        def read(node: Node, by: Stage | None) -> None:
+            if self.is_inline(node):
+                for n in node.inputs:
+                    read(n, by)
+            elif node in self.computed:
+                users.setdefault(node, set()).add(by)
+
+        for node in self.split.loop:
+            if node.op == "cat" or self.is_inline(node):
+                continue
+            if node.op == "linear":  # whole rows, from memory
+                source = node.args[0]
+                if source in self.computed:
+                    users.setdefault(source, set()).add(None)
+                    if self.is_inline(source):
+                        read(source, None)
+                continue
+            for n in node.inputs:
+                read(n, self.homes[node])
+        for node in (*self.split.kept, *self.split.following):
+            if self.is_inline(node):
+                read(node, None)
+        for part in (p for n in self.split.loop if n.op == "cat" for p in n.args):
+            if self.is_inline(part):
+                read(part, None)
+        return [
+            n
+            for n, stages in users.items()
+            if n.op != "cat"
+            and (n.op in REDUCTIONS or n not in self.homes or any(s is not self.homes[n] for s in stages))
+        ]
+
+    def _resets(self) -> tuple[tuple[Buffer, Buffer], ...]:
+        self.buffers[RESETS.name] = RESETS
+        return tuple(
+            (self.buffer(f"past {n.name}", n.width, True), self.buffer(f"initial {n.name}", n.width, True))
+            for n in self.split.carried
+        )
+
+    def plan(self, resets: bool) -> Loop:
+        self._levels()
+        self._homes()
+        self._stores()
+        ordered = tuple(self.by_key[key] for key in sorted(self.by_key))
+        used = tuple(s for s in ordered if s.stores or s.totals or s.reductions)
+        return Loop(
+            self.split,
+            used,
+            self.places,
+            self.homes,
+            self.carried,
+            self.following,
+            self.kept,
+            self.totals,
+            self._resets() if resets else (),
+            tuple(self.buffers.values()),
+        )

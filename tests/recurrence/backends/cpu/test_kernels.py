@@ -1,0 +1,312 @@
+"""Generated kernels: every cell equals the reference, with its lengths, resets, both directions and gradients."""
+
+import ctypes
+import threading
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from checks import assert_same, flat, state_of
+from deeplstm import BackendUnavailable, GRUCell, LSTMCell, RNNCell, backend, scan
+from deeplstm.recurrence import dispatch
+from deeplstm.recurrence.backends.cpu import threads
+from table import CELLS, SHAPES, Shape, cells, shapes
+
+TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-10}, torch.float32: {"rtol": 1e-3, "atol": 2e-4}}
+UNEQUAL = Shape("unequal", 5, 4, 3, 5, (3, 5, 0, 4))
+FEW = [case for case in CELLS if case.name in ("LSTMCell-plain", "LSTMCell-norm", "GRUCell-original", "RNNCell-deep")]
+
+
+def call(cell, shape, name, *, x, state, noise, **options):
+    return scan(cell, None, x, state, noise=noise, lengths=shape.lengths, backend=name, **options)
+
+
+def assert_equals_the_reference(case, shape, dtype, *, training=True, **options):
+    cell = case.cell(shape.I, shape.H, **case.options).to(dtype).train(training)
+    x = torch.randn(shape.T, shape.B, shape.I, dtype=dtype, requires_grad=True)
+    state, initial = state_of(cell, shape.B, dtype), state_of(cell, shape.B, dtype)
+    if "resets" in options:
+        options["initial"] = initial
+    given = {"x": x, "state": state, "noise": cell.draw_noise(shape.T, shape.B, like=x), **options}
+    runs = [lambda n=n: call(cell, shape, n, **given) for n in ("cpu", "reference")]
+    inputs = [x, *flat(state), *(flat(initial) if "resets" in options else []), *cell.parameters()]
+    assert_same(*runs, inputs, **TOLERANCE[dtype])
+
+
+@cells()
+def test_every_cell_with_lengths(case):
+    assert_equals_the_reference(case, UNEQUAL, torch.float64)
+
+
+@shapes([shape for shape in SHAPES if shape.T and shape.B and shape.lengths != (0, 0)])
+@cells(FEW)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_every_shape(case, shape, reverse):
+    assert_equals_the_reference(case, shape, torch.float64, reverse=reverse, training=False)
+
+
+@cells(FEW)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_resets(case, reverse):
+    for shape in (UNEQUAL, Shape("equal", 6, 3, 3, 5)):
+        resets = torch.rand(shape.T, shape.B) < 0.4
+        assert_equals_the_reference(case, shape, torch.float64, resets=resets, reverse=reverse)
+
+
+@cells(FEW)
+def test_single_precision(case):
+    assert_equals_the_reference(case, Shape("large", 20, 9, 40, 50), torch.float32)
+
+
+@cells(FEW)
+def test_bfloat16_is_stored_and_summed_wider(case):
+    """The error against float64 is at most twice that of torch's own equations in bfloat16."""
+    cell = case.make(8, 16, torch.bfloat16)
+    weights = {name: p.double() for name, p in cell.named_parameters()}
+    x, state = torch.randn(12, 3, 8).bfloat16(), zeros(cell, 3, torch.bfloat16)
+    exact = scan(cell, weights, x.double(), zeros(cell, 3, torch.float64), noise={}, backend="reference")[0]
+    ours, theirs = (
+        (scan(cell, None, x, state, noise={}, backend=name)[0].double() - exact).abs().max().item()
+        for name in ("cpu", "reference")
+    )
+    assert 0 < ours <= 2 * theirs + 1e-2
+
+
+@cells(FEW)
+def test_the_error_is_at_most_twice_that_of_torch(case):
+    """The mean error against float64, over draws: that of one number is chance."""
+    ours = theirs = 0.0
+    cell = case.cell(24, 32, **case.options)
+    weights = {name: p.double() for name, p in cell.named_parameters()}
+    for _ in range(8):
+        x, state = torch.randn(30, 5, 24), state_of(cell, 5, torch.float32, False)
+        wide = tuple(s.double() for s in flat(state))
+        wide = wide if isinstance(state, tuple) else wide[0]
+        exact = scan(cell, weights, x.double(), wide, noise={}, backend="reference")[0]
+        errors = [
+            (scan(cell, None, x, state, noise={}, backend=name)[0].double() - exact).abs().mean().item()
+            for name in ("cpu", "reference")
+        ]
+        ours, theirs = ours + errors[0], theirs + errors[1]
+    assert 0 < ours <= 2 * theirs
+
+
+def test_the_same_bits_for_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(threads, "SMALL", 0)
+    cell = LSTMCell(17, 33, norm=True)
+    x = torch.randn(9, 13, 17, requires_grad=True)
+    lengths = torch.randint(0, 10, (13,))
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3, 5):
+            monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
+            y, state = scan(cell, None, x, zeros(cell, 13), noise={}, lengths=lengths, backend="cpu")
+            found.append([y, *state, torch.autograd.grad(y.square().sum(), x)[0]])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            assert torch.equal(a, b)
+
+
+def zeros(cell, B, dtype=torch.float32):
+    sizes = cell.state_size
+    parts = [torch.zeros(B, size, dtype=dtype) for size in (sizes if isinstance(sizes, tuple) else [sizes])]
+    return tuple(parts) if isinstance(sizes, tuple) else parts[0]
+
+
+def test_rows_are_shared_out_whole_and_by_their_steps():
+    assert threads.share(10, 8, None) == [0, 8], "little work stays on one thread"
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert threads.share(10**9, 8, None) == [0, 4, 8]
+        assert threads.share(10**9, 1, None) == [0, 1]
+        assert threads.share(10**9, 4, [9, 1, 1, 1]) == [0, 1, 4]
+    finally:
+        torch.set_num_threads(before)
+
+
+@cells(FEW)
+def test_second_derivatives_are_right(case):
+    cell = case.make().eval()
+    x = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
+    found = []
+    for name in ("cpu", "reference"):
+        y, _ = scan(cell, None, x, zeros(cell, 2, torch.float64), noise={}, backend=name)
+        (slope,) = torch.autograd.grad(y.sin().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(slope.square().sum(), [x, *cell.parameters()], allow_unused=True))
+    torch.testing.assert_close(*found)
+
+
+def test_what_is_wanted_alone_is_computed():
+    """Frozen weights, an input without gradient, an upstream gradient of the state alone."""
+    cell = LSTMCell(3, 4).double()
+    cell.weight_ih.requires_grad_(False)
+    x, state = torch.randn(5, 2, 3, dtype=torch.float64), state_of(cell, 2)
+    found = []
+    for name in ("cpu", "reference"):
+        final = scan(cell, None, x, state, noise={}, backend=name)[1]
+        found.append(torch.autograd.grad(final[1].sum(), [cell.weight_hh, cell.bias_ih, *state]))
+        found[-1] = [
+            *found[-1],
+            *torch.autograd.grad(scan(cell, None, x, state, noise={}, backend=name)[0].sum(), state),
+        ]
+    torch.testing.assert_close(*found)
+    y, _ = scan(cell.requires_grad_(False), None, x, [s.detach() for s in state], noise={}, backend="cpu")
+    assert not y.requires_grad
+
+
+def test_a_backward_can_be_run_again():
+    cell, x = GRUCell(3, 4), torch.randn(4, 2, 3, requires_grad=True)
+    y, _ = scan(cell, None, x, torch.zeros(2, 4), noise={}, backend="cpu")
+    first = torch.autograd.grad(y.sum(), x, retain_graph=True)[0]
+    assert torch.equal(first, torch.autograd.grad(y.sum(), x)[0])
+
+
+def test_nan_stays_in_its_row_and_beyond_a_length_it_changes_nothing():
+    cell = LSTMCell(3, 5, norm=True)
+    x = torch.randn(6, 4, 3)
+    clean, _ = scan(cell, None, x, zeros(cell, 4), noise={}, backend="cpu")
+    spoilt = x.clone()
+    spoilt[2, 1] = float("nan")
+    y, _ = scan(cell, None, spoilt, zeros(cell, 4), noise={}, backend="cpu")
+    assert bool(y[2:, 1].isnan().all())
+    assert torch.equal(y[:, [0, 2, 3]], clean[:, [0, 2, 3]])
+    spoilt.requires_grad_()
+    y, _ = scan(cell, None, spoilt, zeros(cell, 4), noise={}, lengths=[6, 2, 6, 6], backend="cpu")
+    (dx,) = torch.autograd.grad(y.sum(), [spoilt])
+    assert bool(y.isfinite().all())
+    assert bool(dx.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    "cell", [LSTMCell(3, 5), GRUCell(3, 5), RNNCell(3, 5), LSTMCell(3, 5, gate_layers=(7,))], ids=repr
+)
+def test_huge_values_give_no_nan(cell):
+    x = torch.full((4, 2, 3), 1e4, requires_grad=True)
+    y, _ = scan(cell, None, x, zeros(cell, 2), noise={}, backend="cpu")
+    for value in (y, *torch.autograd.grad(y.sum(), [x, *cell.parameters()])):
+        assert bool(value.isfinite().all())
+
+
+def test_threads_of_python_share_a_cell():
+    cell, x = LSTMCell(8, 8), torch.randn(20, 3, 8)
+    want = scan(cell, None, x, zeros(cell, 3), noise={}, backend="reference")[0]
+    found = {}
+
+    def work(n):
+        for _ in range(5):
+            found[n] = scan(cell, None, x, zeros(cell, 3), noise={}, backend="cpu")[0]
+
+    workers = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for y in found.values():
+        torch.testing.assert_close(y, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cell_that_changes_is_captured_anew():
+    class Leaky(nn.Module):
+        state_size = 4
+
+        def __init__(self):
+            super().__init__()
+            self.keep = 0.5
+
+        def forward(self, x, state):
+            new = self.keep * state + x
+            return new, new
+
+    cell, x = Leaky(), torch.randn(5, 2, 4)
+    for keep in (0.5, 0.9):
+        cell.keep = keep
+        runs = [scan(cell, None, x, torch.ones(2, 4), backend=name)[0] for name in ("cpu", "reference")]
+        torch.testing.assert_close(*runs)
+
+
+class Sorted(nn.Module):
+    """Uses what no program has."""
+
+    state_size = 4
+
+    def forward(self, x, state):
+        new = torch.sort(x + state, dim=1).values
+        return new, new
+
+
+def test_what_has_no_program_runs_on_the_reference_with_one_warning(monkeypatch):
+    monkeypatch.delenv("DEEPLSTM_BACKENDS")
+    dispatch._warned.clear()
+    cell, x = Sorted(), torch.randn(3, 2, 4)
+    with pytest.warns(UserWarning, match=r"Sorted runs on the reference backend.*aten\.sort.*test_kernels\.py"):
+        scan(cell, None, x, torch.zeros(2, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan(cell, None, x, torch.zeros(2, 4))
+        with backend("reference"):
+            scan(Sorted(), None, x, torch.zeros(2, 4))
+    with pytest.raises(BackendUnavailable, match=r"programs lack the operator aten\.sort"):
+        scan(cell, None, x, torch.zeros(2, 4), backend="cpu")
+
+
+def test_auto_takes_kernels_for_what_torch_does_not_know(monkeypatch):
+    monkeypatch.delenv("DEEPLSTM_BACKENDS")
+
+    def used(cell, x):
+        with dispatch.recording(lambda: "here") as records:
+            scan(cell, None, x, zeros(cell, x.shape[1]), noise={})
+        return records[0].backend, records[0].passed_over
+
+    few, many = torch.randn(3, 2, 8), torch.randn(100, 32, 8)
+    assert used(LSTMCell(8, 8, norm=True), few) == ("cpu", {})
+    assert used(LSTMCell(8, 8), few) == ("torch", {"cpu": ["torch's kernel is faster for so little work"]})
+    assert used(LSTMCell(8, 64), many) == ("cpu", {})
+
+
+REFUSED = [
+    ({"x": torch.zeros(0, 2, 3)}, "there is no row with a step"),
+    ({"x": torch.zeros(4, 2, 3).half()}, "float16, float32, float64 and bfloat16 have kernels"),
+    ({"x": torch.zeros(4, 2, 3).double()}, "the weights or the state are torch.float32"),
+    ({"lengths": [0, 0]}, "there is no row with a step"),
+]
+
+
+@pytest.mark.parametrize(("given", "reason"), REFUSED, ids=[reason for _, reason in REFUSED])
+def test_what_it_cannot_run_it_says(given, reason):
+    arguments = {"x": torch.zeros(4, 2, 3), "lengths": None, **given}
+    with pytest.raises(BackendUnavailable, match=reason):
+        scan(RNNCell(3, 4), None, arguments["x"], torch.zeros(2, 4), lengths=arguments["lengths"], backend="cpu")
+
+
+def test_a_function_is_not_compiled():
+    with pytest.raises(BackendUnavailable, match="kernels are generated for cells"):
+        scan(lambda params, x, h: (h, h), {}, torch.zeros(3, 2, 4), torch.zeros(2, 4), backend="cpu")
+
+
+def test_transforms_and_autocast_go_elsewhere():
+    cell, x = RNNCell(3, 4), torch.zeros(3, 2, 3)
+
+    def total(x):
+        return scan(cell, None, x, torch.zeros(2, 4), noise={}, backend="cpu")[0].sum()
+
+    with pytest.raises(BackendUnavailable, match=r"torch\.func's transforms"):
+        torch.func.grad(total)(x)
+    with pytest.raises(BackendUnavailable, match="autocast is on"), torch.autocast("cpu", dtype=torch.bfloat16):
+        total(x)
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(BackendUnavailable, match="forward-mode"):
+        total(torch.autograd.forward_ad.make_dual(x, x))
+
+
+def test_the_pool_is_torchs():
+    seen = []
+    callback = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(
+        lambda b, e, c: seen.append((b, e))
+    )
+    threads._parallel_for()(0, 3, 1, ctypes.cast(callback, ctypes.c_void_p), None)
+    assert sum(e - b for b, e in seen) == 3
