@@ -2,6 +2,7 @@ from . import testing as testing
 from .cells.gru import GRUCell as GRUCell
 from .cells.highway import HighwayCell as HighwayCell
 from .cells.lstm import LSTMCell as LSTMCell
+from .cells.mark import mark as mark
 from .cells.rnn import RNNCell as RNNCell
 from .errors import BackendUnavailable as BackendUnavailable
 from .errors import InputError as InputError
@@ -15,7 +16,6 @@ from .nn.regularize import VariationalDropout as VariationalDropout
 from .nn.rnn import RNN as RNN
 from .nn.stack import Stack as Stack
 from .recurrence.dispatch import backend as backend
-from .recurrence.program.mark import mark as mark
 from .recurrence.scan import scan as scan
 from .recurrence.state import detach as detach
 

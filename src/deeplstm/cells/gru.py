@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._cell import Noise, options_in, probability_complaints, zone_out
 from ._gates import GatedCell, GateSharing
+from .mark import mark
 
 
 class GRUCell(GatedCell):
@@ -39,6 +40,8 @@ class GRUCell(GatedCell):
         reset_after: whether the reset gate is applied after the recurrent product (torch, cuDNN) or before it (the paper).
         gate_layers, gate_sharing, gate_activation, gate_shortcut, norm, zoneout, recurrent_dropout, weight_drop: see above;
             the gates are "reset", "update", "candidate".
+
+    Marked, to be traced: "reset", "update", "candidate", "h".
 
     Shapes: x (B, I); state h (B, H), zeros where None. Returns (h, h).
     Raises: ValueError that lists every option out of range; for a wrong shape, dtype, device or state.
@@ -104,8 +107,8 @@ class GRUCell(GatedCell):
         h_prev = state
         read = h_prev * noise["recurrent_dropout"] if "recurrent_dropout" in noise else h_prev
         z, n = self._torch_form(x, read) if self.reset_after else self._original_form(x, read)
-        h = (1 - z) * n + z * h_prev  # (5)
-        h = zone_out(h_prev, h, self.zoneout_h, noise.get("zoneout_h"))
+        h = (1 - mark(z, "update")) * mark(n, "candidate") + z * h_prev  # (5)
+        h = mark(zone_out(h_prev, h, self.zoneout_h, noise.get("zoneout_h")), "h")
         return h, h
 
     def _torch_form(self, x: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +117,7 @@ class GRUCell(GatedCell):
         if self.direct_h:
             pre_h.update(zip(self.direct_h, self.sum_h(read).chunk(len(self.direct_h), -1), strict=True))
         pre_h = self.add_deep(pre_h, x, read)
-        r = torch.sigmoid(_plus(pre_x.get("reset"), pre_h["reset"]))  # (1)
+        r = mark(torch.sigmoid(_plus(pre_x.get("reset"), pre_h["reset"])), "reset")  # (1)
         z = torch.sigmoid(_plus(pre_x.get("update"), pre_h["update"]))  # (2)
         n = torch.tanh(pre_x["candidate"] + r * pre_h["candidate"])  # (3)
         return z, n
@@ -131,7 +134,7 @@ class GRUCell(GatedCell):
                 pre[gate] = pre[gate] + value
         pre = self.add_deep(pre, x, read, only=("reset", "update"))
         r, z = torch.sigmoid(pre["reset"]), torch.sigmoid(pre["update"])  # (1), (2)
-        reset = r * read
+        reset = mark(r, "reset") * read
         if "candidate" in direct:
             rows = slice(len(gates) * H, None)
             pre["candidate"] = pre["candidate"] + self._recurrent(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._cell import Cell, Noise, number_complaints, options_in, probability_complaints, size_complaints, zone_out
+from .mark import mark
 
 
 class HighwayCell(Cell):
@@ -36,6 +37,8 @@ class HighwayCell(Cell):
         transform_bias: what the biases of the transform gate add up to at the start; negative lets the state pass at
             first. None: torch's start. Without biases it is left out.
         norm, zoneout, recurrent_dropout, weight_drop: see above.
+
+    Marked, to be traced: "candidate m", "transform m", "carry m" with m from 0, and "h".
 
     Shapes: x (B, I); state h (B, H), zeros where None. Returns (h, h).
     Raises: ValueError that lists every option out of range; for a wrong shape, dtype, device or state.
@@ -113,8 +116,10 @@ class HighwayCell(Cell):
             parts = pre.chunk(len(self.gate_names), -1)
             n, t = torch.tanh(parts[0]), torch.sigmoid(parts[1])  # (1), (2)
             k = 1 - t if self.coupled else torch.sigmoid(parts[2])  # (3)
+            for name, gate in (("candidate", n), ("transform", t), ("carry", k)):
+                mark(gate, f"{name} {m}")
             s = t * n + k * s  # (4)
-        h = zone_out(state, s, self.zoneout_h, noise.get("zoneout_h"))
+        h = mark(zone_out(state, s, self.zoneout_h, noise.get("zoneout_h")), "h")
         return h, h
 
     def _input(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ._cell import Noise, is_number, is_whole, number_complaints, options_in, probability_complaints, zone_out
 from ._gates import GatedCell, GateSharing, normed
+from .mark import mark
 
 
 class LSTMCell(GatedCell):
@@ -48,6 +49,8 @@ class LSTMCell(GatedCell):
         gate_shortcut: a direct path beside the hidden layers.
         peephole, coupled, norm, proj_size, cell_clip, zoneout, recurrent_dropout, weight_drop: see above.
         forget_bias: where given, the biases of the forget gate add up to it at the start; else they are torch's.
+
+    Marked, to be traced: "input", "forget", "cell", "output", "h", "c".
 
     Shapes: x (B, I); state (h, c) of (B, P or H), (B, H), zeros where None. Returns (h, (h, c)).
     Raises: ValueError that lists every option out of range; for a wrong shape, dtype, device or state.
@@ -150,8 +153,10 @@ class LSTMCell(GatedCell):
             pre["output"] = pre["output"] + self.weight_co * c
         o = torch.sigmoid(pre["output"])  # (4)
         h = o * torch.tanh(normed(self.norm_c, c))  # (6)
+        for name, gate in (("input", i), ("forget", f), ("cell", g), ("output", o)):
+            mark(gate, name)
         if self.weight_hr is not None:
             h = h @ self.weight_hr.T  # (B, P)
         h = zone_out(h_prev, h, self.zoneout_h, noise.get("zoneout_h"))
-        c = zone_out(c_prev, c, self.zoneout_c, noise.get("zoneout_c"))
-        return h, (h, c)
+        c = mark(zone_out(c_prev, c, self.zoneout_c, noise.get("zoneout_c")), "c")
+        return mark(h, "h"), (h, c)

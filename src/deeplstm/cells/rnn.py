@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._cell import Noise, options_in, probability_complaints, zone_out
 from ._gates import ACTIVATIONS, GatedCell, GateSharing
+from .mark import mark
 
 
 class RNNCell(GatedCell):
@@ -30,6 +31,8 @@ class RNNCell(GatedCell):
         bias: whether the sum has biases; two of them, as in torch.
         nonlinearity: "tanh" or "relu".
         gate_layers, gate_sharing, gate_activation, gate_shortcut, norm, zoneout, recurrent_dropout, weight_drop: see above.
+
+    Marked, to be traced: "h".
 
     Shapes: x (B, I); state h (B, H), zeros where None. Returns (h, h).
     Raises: ValueError that lists every option out of range; for a wrong shape, dtype, device or state.
@@ -81,5 +84,5 @@ class RNNCell(GatedCell):
         h_prev = state
         read = h_prev * noise["recurrent_dropout"] if "recurrent_dropout" in noise else h_prev
         h = ACTIVATIONS[self.nonlinearity](self.weighted_sums(x, read)["hidden"])  # (1)
-        h = zone_out(h_prev, h, self.zoneout_h, noise.get("zoneout_h"))
+        h = mark(zone_out(h_prev, h, self.zoneout_h, noise.get("zoneout_h")), "h")
         return h, h

@@ -18,7 +18,7 @@ from ..recurrence.call import (
     state_dtype_complaints,
     state_shapes,
 )
-from ..recurrence.scan import scan
+from ..recurrence.scan import Memory, scan
 
 
 class Recurrent(nn.Module):
@@ -35,6 +35,7 @@ class Recurrent(nn.Module):
         batch_first: whether x and y are (B, T, ...) instead of (T, B, ...). States never are.
         bidirectional: both directions; y holds the outputs side by side, the state is the pair (forward, backward).
         reverse: the one direction is from the last step to the first.
+        memory: "save" or "recompute", what a compiled cell keeps for the backward; see `scan`.
 
     Shapes of a call: x (T, B, I); state as the cell's, each (B, size), None for the initial one; lengths (B,), in any
         order, zero allowed; resets (T, B) bool (batch_first: (B, T)). Returns (y, state): y (T, B, O), or (T, B, 2 O) with
@@ -50,7 +51,12 @@ class Recurrent(nn.Module):
     """
 
     def __init__(
-        self, cell: nn.Module, batch_first: bool = False, bidirectional: bool = False, reverse: bool = False
+        self,
+        cell: nn.Module,
+        batch_first: bool = False,
+        bidirectional: bool = False,
+        reverse: bool = False,
+        memory: Memory = "save",
     ) -> None:
         super().__init__()
         if not is_cell(cell):
@@ -63,7 +69,10 @@ class Recurrent(nn.Module):
                 "Recurrent got bidirectional=True and reverse=True; both directions include the reverse one. Leave one out."
             )
         self.cell = cell
+        if memory not in ("save", "recompute"):
+            raise ValueError(f"Recurrent got memory={memory!r}, but 'save' or 'recompute' is expected.")
         self.batch_first, self.bidirectional, self.reverse = batch_first, bidirectional, reverse
+        self.memory: Memory = memory
         if bidirectional:
             self.cell_reverse = copy.deepcopy(cell)
             redraw(self.cell_reverse)
@@ -123,6 +132,7 @@ class Recurrent(nn.Module):
             resets=resets,
             initial=None if resets is None else initial,
             reverse=reverse,
+            memory=self.memory,
         )
 
     def _check(self, x: Tensor, state: Any, lengths: Any, resets: Any) -> None:

@@ -30,6 +30,8 @@ class Call:
     lengths: Tensor | None
     resets: Tensor | None
     reverse: bool
+    trace: tuple[str, ...] = ()
+    memory: str = "save"
     notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 

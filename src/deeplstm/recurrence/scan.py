@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from . import dispatch
 from .call import Call, Step, checked_lengths, is_cell, name_of, resets_complaints, state_complaints, state_shapes
 from .state import map_state, shapes_of
+
+Memory = Literal["save", "recompute"]
 
 
 def scan(
@@ -24,8 +26,10 @@ def scan(
     resets: Tensor | None = None,
     initial: Any = None,
     reverse: bool = False,
+    trace: Sequence[str] | None = None,
+    memory: Memory = "save",
     backend: str | None = None,
-) -> tuple[Tensor, Any]:
+) -> Any:
     """Run one step function over time: (y_t, state_t) = step(x_t, state_(t-1)).
 
     Args:
@@ -40,10 +44,14 @@ def scan(
         resets: where true, the row's state is set to ``initial`` before that step.
         initial: what a reset sets, shaped as the state; None: zeros.
         reverse: from the last step to the first; y keeps its place.
+        trace: names of values that the cell marks (`deeplstm.mark`); the built-in cells mark their gates and states.
+        memory: what backends that have the choice keep for the backward: "save", what it reads; "recompute", little more
+            than the states, for one more product of all steps.
         backend: a name, or None for what `deeplstm.backend` says, else the first that can.
 
     Shapes: x (T, B, ...); state (B, ...) each; noise (T or 1, B, ...); lengths (B,); resets (T, B) bool.
-        Returns y (T, B, O) and the state after each row's last step, as the state given.
+        Returns y (T, B, O) and the state after each row's last step, as the state given; with ``trace`` also a dict of
+        (T, B, n), zero beyond the lengths, by name.
     Raises: ValueError that lists every mismatch; `BackendUnavailable` where the backend asked for cannot run it.
 
     >>> import torch, deeplstm
@@ -73,13 +81,19 @@ def scan(
     for name, mask in (noise or {}).items():
         if mask.dim() < 2 or mask.shape[0] not in (1, T) or mask.shape[1] != B:
             complaints.append(f"noise[{name!r}] has shape {tuple(mask.shape)}, (T or 1, B, ...) is expected")
+    if memory not in ("save", "recompute"):
+        complaints.append(f"memory={memory!r} is given, 'save' or 'recompute' is expected")
+    if isinstance(trace, str):
+        complaints.append(f"trace={trace!r} is given, a list of names is expected")
     if complaints:
         raise ValueError(f"scan over {name_of(step)}, x of shape {tuple(x.shape)}: {'; '.join(complaints)}.")
     state = map_state(lambda part: part, state)  # lists become tuples
     if resets is not None and initial is None:
         initial = map_state(torch.zeros_like, state)
-    call = Call(step, params, x, state, initial, noise, given_lengths, resets, reverse)
-    return dispatch.choose(call, backend).run(call)
+    names = tuple(trace or ())
+    call = Call(step, params, x, state, initial, noise, given_lengths, resets, reverse, names, memory)
+    y, final, traces = dispatch.choose(call, backend).run(call)
+    return (y, final) if trace is None else (y, final, traces)
 
 
 def _flat(shapes: Any) -> list[Any]:

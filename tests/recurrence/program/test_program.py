@@ -15,7 +15,7 @@ from deeplstm.recurrence.program.stages import stages
 from table import CELLS, cells
 
 
-def signature(cell, dtype=torch.float64):
+def signature(cell, dtype=torch.float64, trace=()):
     sizes = cell.state_size
     noise = tuple((n, w, kind == "step") for n, (kind, w, _) in cell.noise_shapes().items()) if cell.training else ()
     return Signature(
@@ -26,6 +26,7 @@ def signature(cell, dtype=torch.float64):
         noise,
         True,
         dtype,
+        trace,
     )
 
 
@@ -239,6 +240,6 @@ def test_marks_are_results():
             return h, (h, c)
 
     cell = Marked(3, 4).double()
-    step = capture(call_of(cell), signature(cell))
+    step = capture(call_of(cell), signature(cell, trace=("squashed",)))
     assert step.marks["squashed"].op == "tanh"
     assert step.marks["squashed"].args == (step.new[1],)

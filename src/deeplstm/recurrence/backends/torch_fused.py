@@ -47,6 +47,8 @@ def why_not(call: Call) -> list[str]:
     ]
     if call.resets is not None:
         reasons.append("torch's kernels have no resets")
+    if call.trace:
+        reasons.append("torch's kernels do not show their gates")
     if 0 in call.x.shape[:2] or (call.lengths is not None and not bool(call.lengths.any())):
         reasons.append("torch's kernels want at least one row with at least one step")
     if torch._C._functorch.peek_interpreter_stack() is not None:
@@ -65,13 +67,13 @@ def _weights(call: Call) -> _Weights:
     return _Weights([params[name] for name in names if name in params], "bias_ih" in params)
 
 
-def run(call: Call) -> tuple[Tensor, Any]:
+def run(call: Call) -> tuple[Tensor, Any, dict[str, Tensor]]:
     """Run a call; see `scan`."""
     if call.lengths is None:
         x = call.x.flip(0) if call.reverse else call.x
         y, state = _fused(call, x, None, call.state)
-        return (y.flip(0) if call.reverse else y), state
-    return _run_lengths(call, call.lengths)
+        return (y.flip(0) if call.reverse else y), state, {}
+    return *_run_lengths(call, call.lengths), {}
 
 
 def _run_lengths(call: Call, lengths: Tensor) -> tuple[Tensor, Any]:

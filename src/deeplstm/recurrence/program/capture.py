@@ -17,9 +17,9 @@ from torch._decomp import core_aten_decompositions
 from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorException
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from ...cells.mark import collecting, found_mark
 from .graph import Graph, Node
 from .lower import lower
-from .mark import collecting
 from .rows import Rows, Unsupported
 
 BATCH = 1_000_003
@@ -35,6 +35,7 @@ class Signature:
         x, states, noise: widths; of noise also whether it is a mask.
         is_tuple: whether the state is a tuple.
         dtype: of every real number.
+        trace: marked names that are results too.
     """
 
     weights: tuple[tuple[str, tuple[int, ...]], ...]
@@ -44,6 +45,7 @@ class Signature:
     noise: tuple[tuple[str, int, bool], ...]
     has_noise: bool
     dtype: torch.dtype
+    trace: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class Step:
     Attributes:
         x, states, noise, weights: leaves.
         y, new: the output and the new state.
-        marks: values named with `deeplstm.mark`.
-        dy, dnew: leaves of the backward step: the gradients of y and of the new state.
+        marks: values named with `deeplstm.mark`, those that are traced.
+        dy, dnew, dmarks: leaves of the backward step: the gradients of y, of the new state and of the marks.
         dx, dstates, dweights: what the backward step gives; None where the gradient is zero or there is no derivative.
         signature: what it was traced for.
     """
@@ -68,6 +70,7 @@ class Step:
     marks: dict[str, Node]
     dy: Node
     dnew: tuple[Node, ...]
+    dmarks: dict[str, Node]
     dx: Node | None
     dstates: tuple[Node | None, ...]
     dweights: dict[str, Node | None]
@@ -82,7 +85,6 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
     """
     s = signature
     names = [name for name, _ in s.weights]
-    marked: list[str] = []
 
     def forward(
         weights: Sequence[Tensor], x: Tensor, states: Sequence[Tensor], noise: Sequence[Tensor]
@@ -90,8 +92,7 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
         given = dict(zip((n for n, *_ in s.noise), noise, strict=True)) if s.has_noise else None
         with collecting() as marks:
             y, new = call(dict(zip(names, weights, strict=True)), x, tuple(states) if s.is_tuple else states[0], given)
-        marked[:] = marks
-        return [y, *(new if s.is_tuple else (new,)), *marks.values()]
+        return [y, *(new if s.is_tuple else (new,)), *(found_mark(marks, name) for name in s.trace)]
 
     fake = FakeTensorMode(allow_non_fake_inputs=True)  # constants that torch's own derivatives make
     with fake:
@@ -105,13 +106,12 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
     try:
         with fake:
             outputs = forward(weights, x, states, noise)
-            _check_outputs(outputs, s, marked)
-            upstream = [torch.empty_like(o) for o in outputs[: 1 + len(s.states)]]
+            _check_outputs(outputs, s)
+            upstream = [torch.empty_like(o) for o in outputs]
 
         def joint(weights: Any, x: Any, states: Any, noise: Any, upstream: Any) -> Any:
             outputs, pull = torch.func.vjp(lambda w, x, s: forward(w, x, s, noise), weights, x, states)[:2]
-            rest = [torch.zeros_like(o) for o in outputs[len(upstream) :]]
-            return [*outputs, *_leaves_of(pull([*upstream, *rest]))]
+            return [*outputs, *_leaves_of(pull(upstream))]
 
         traced = make_fx(
             torch.func.functionalize(joint), decomposition_table=_decompositions(), record_stack_traces=True
@@ -133,12 +133,13 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
     noise_leaves = [leaf(f"noise {name}", width, is_mask) for name, width, is_mask in s.noise]
     dy = leaf("dy", outputs[0].shape[1])
     dnew = [leaf(f"dnew{n}", width) for n, width in enumerate(s.states)]
-    results = lower(graph, traced, [*w_leaves, x_leaf, *state_leaves, *noise_leaves, dy, *dnew], BATCH)
+    dmarks = [leaf(f"dmark {name}", o.shape[1]) for name, o in zip(s.trace, outputs[1 + len(s.states) :], strict=True)]
+    results = lower(graph, traced, [*w_leaves, x_leaf, *state_leaves, *noise_leaves, dy, *dnew, *dmarks], BATCH)
     outs, results = results[: len(outputs)], results[len(outputs) :]
     dweights, dx, dstates = results[: len(names)], results[len(names)], results[len(names) + 1 :]
     joiner = _Joiner(graph)
     y, *new = (joiner(v) for v in outs[: 1 + len(s.states)])
-    marks = {name: joiner(v) for name, v in zip(marked, outs[1 + len(s.states) :], strict=True)}
+    marks = {name: joiner(v) for name, v in zip(s.trace, outs[1 + len(s.states) :], strict=True)}
     return Step(
         x_leaf,
         tuple(state_leaves),
@@ -149,6 +150,7 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
         marks,
         dy,
         tuple(dnew),
+        dict(zip(s.trace, dmarks, strict=True)),
         joiner.or_none(dx),
         tuple(joiner.or_none(d) for d in dstates),
         {name: d if isinstance(d, Node) else None for name, d in zip(names, dweights, strict=True)},
@@ -186,8 +188,8 @@ class _Joiner:
         return self(value) if isinstance(value, Rows) else None
 
 
-def _check_outputs(outputs: list[Tensor], s: Signature, marked: list[str]) -> None:
-    named = {"the output": outputs[0], **dict(zip(marked, outputs[1 + len(s.states) :], strict=True))}
+def _check_outputs(outputs: list[Tensor], s: Signature) -> None:
+    named = {"the output": outputs[0], **dict(zip(s.trace, outputs[1 + len(s.states) :], strict=True))}
     for name, value in named.items():
         if value.dim() != 2 or value.shape[0] != BATCH:
             raise Unsupported(f"{name} of shape {('B', *value.shape[1:])}, where (B, n) is expected")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
 
 from .capture import Step
 from .graph import Node, dependents, order
 from .operators import TABLE
 from .split import REDUCTIONS, Split, split
-
-Memory = Literal["save", "recompute"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ def forward(step: Step, *, trace: Collection[str] = (), saved: Collection[Node] 
 
 
 def backward(
-    step: Step, *, wants_x: bool = True, weights: Collection[str] | None = None, memory: Memory = "save"
+    step: Step, *, wants_x: bool = True, weights: Collection[str] | None = None, memory: str = "save"
 ) -> Backward:
     """The backward program, for the gradients that are wanted: of x, of these weights (None: all), and of the state."""
     dx = step.dx if wants_x else None
@@ -73,7 +70,7 @@ def _saved(step: Step, roots: list[Node]) -> list[Node]:
     over then: it counts as any other value.
     """
     nodes = order(roots, lambda n: n.kind == "free")
-    moving = dependents(nodes, [step.dy, *step.dnew])
+    moving = dependents(nodes, [step.dy, *step.dnew, *step.dmarks.values()])
     needed = dict.fromkeys(
         i for n in nodes if n in moving or n.kind == "sum" for i in n.inputs if i.kind == "rows" and i not in moving
     )

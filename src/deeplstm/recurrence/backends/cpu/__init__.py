@@ -64,7 +64,7 @@ def why_rather_not(call: Call) -> list[str]:
     return []
 
 
-def run(call: Call) -> tuple[Tensor, Any]:
+def run(call: Call) -> tuple[Tensor, Any, dict[str, Tensor]]:
     """Run a call; see `scan`."""
     from .autograd import Recurrence, forward, job
     from .programs import Wanted
@@ -79,14 +79,18 @@ def run(call: Call) -> tuple[Tensor, Any]:
         wanted_weights = frozenset(n for n, w in weights.items() if w.requires_grad)
         wants_x = call.x.requires_grad
         gradient = wants_x or bool(wanted_weights) or any(s.requires_grad for s in states)
-    wanted = Wanted(gradient, wants_x, wanted_weights, resets=call.resets is not None)
+    wanted = Wanted(
+        gradient, wants_x, wanted_weights, memory=call.memory, trace=call.trace, resets=call.resets is not None
+    )
     this = job(call, programs, tuple(weights), wanted)
     others = (*states, *weights.values())
     if gradient:
-        y, *finals = Recurrence.apply(this, call.x, *others)
+        y, *rest = Recurrence.apply(this, call.x, *others)
     else:
-        (y, *finals), _ = forward(this, call.x, others)
-    return y, tuple(finals) if isinstance(call.state, tuple) else finals[0]
+        (y, *rest), _ = forward(this, call.x, others)
+    finals, traces = rest[: this.states], rest[this.states :]
+    state = tuple(finals) if isinstance(call.state, tuple) else finals[0]
+    return y, state, dict(zip(call.trace, traces, strict=True))
 
 
 def _is_nested(state: Any) -> bool:

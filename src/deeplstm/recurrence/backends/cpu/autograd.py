@@ -175,6 +175,8 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     dy = x.new_zeros(T, B, step.dy.width) if upstream[0] is None else job.sorted(upstream[0])
     of_new = [new[step.new.index(n)] for n in program.new]
     named = [(step.x, x), *zip(step.noise.values(), noise, strict=True), (step.dy, dy)]
+    for node, given in zip(step.dmarks.values(), upstream[1 + job.states :], strict=True):
+        named.append((node, x.new_zeros(T, B, node.width) if given is None else job.sorted(given)))
     named += [*zip(step.states, past, strict=True), *zip(program.new, of_new, strict=True)]
     named += zip(program.saved, saved, strict=True)
     buffers: dict[str, Entry] = {node.name: steps_of(tensor) for node, tensor in named}
@@ -288,8 +290,8 @@ def _through_the_reference(
         initial=_nested(call.initial, initials) if initials else call.initial,
         params=dict(zip(job.names, weights, strict=True)),
     )
-    y, final = reference.run(again)
-    outputs = zip([y, *tensors_of(final)], upstream, strict=True)
+    y, final, traces = reference.run(again)
+    outputs = zip([y, *tensors_of(final), *traces.values()], upstream, strict=True)
     pairs = [(o, u) for o, u in outputs if u is not None and o.requires_grad]
     wanted = [t for t, is_needed in zip(inputs, needed, strict=True) if is_needed]
     found = iter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
@@ -16,7 +17,7 @@ from ...call import Call
 from ...program.capture import Signature, Step, call_of, capture
 from ...program.graph import Node
 from ...program.interpret import straight_line
-from ...program.program import Memory, backward, forward
+from ...program.program import backward, forward
 from ...program.rows import Unsupported
 from ...state import tensors_of
 from .compiled import CompiledLoop
@@ -43,7 +44,7 @@ class Wanted:
     gradient: bool
     x: bool
     weights: frozenset[str]
-    memory: Memory = "save"
+    memory: str = "save"
     trace: tuple[str, ...] = ()
     resets: bool = False
 
@@ -88,7 +89,9 @@ class Backward:
         program = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory)
         self.saved = program.saved
         self.new = [n for n in step.new if not n.is_leaf]
-        self.leaves = list(dict.fromkeys([*leaves(step), step.dy, *step.states, *self.new, *program.saved]))
+        self.leaves = list(
+            dict.fromkeys([*leaves(step), step.dy, *step.dmarks.values(), *step.states, *self.new, *program.saved])
+        )
         self.loop = CompiledLoop(step.graph, program.split, element, self.leaves, resets=wanted.resets)
         self.totals = list(self.loop.loop.totals)
         self.kept = list(self.loop.loop.kept)
@@ -161,7 +164,10 @@ class Known:
     def _captured(call: Call, weights: dict[str, Tensor]) -> Programs | Unsupported:
         assert isinstance(call.step, nn.Module)
         try:
-            return Programs(capture(call_of(call.step), signature_of(call, weights)), ELEMENTS[call.x.dtype])
+            # in a thread of its own, where nothing of the caller's is in force: hooks on saved tensors, modes, autocast
+            with ThreadPoolExecutor(1) as other:
+                step = other.submit(capture, call_of(call.step), signature_of(call, weights)).result()
+            return Programs(step, ELEMENTS[call.x.dtype])
         except Unsupported as reason:
             return reason
 
@@ -207,7 +213,7 @@ def _kind(call: Call, weights: dict[str, Tensor]) -> tuple[Any, ...]:
     noise = () if call.noise is None else tuple((n, m.shape[-1], m.dtype) for n, m in call.noise.items())
     states = tuple(s.shape[1] for s in tensors_of(call.state))
     shapes = tuple(w.shape for w in weights.values())
-    return (call.x.shape[2], call.x.dtype, states, call.noise is None, noise, shapes)
+    return (call.x.shape[2], call.x.dtype, states, call.noise is None, noise, shapes, call.trace)
 
 
 def signature_of(call: Call, weights: dict[str, Tensor]) -> Signature:
@@ -221,4 +227,5 @@ def signature_of(call: Call, weights: dict[str, Tensor]) -> Signature:
         call.noise is not None,
         # torch's own derivatives widen bfloat16 in between; kernels compute with float32 anyway
         torch.float32 if call.x.dtype == torch.bfloat16 else call.x.dtype,
+        call.trace,
     )

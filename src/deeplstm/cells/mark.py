@@ -15,7 +15,7 @@ def mark(value: Tensor, name: str) -> Tensor:
     """Name a value inside a cell; gives the value back.
 
     What is marked can be traced: ``scan(..., trace=["forget"])`` gives it for every step. A name marked twice in one step
-    keeps its last value.
+    keeps its last value. The built-in cells mark their gates and states; their docstrings list the names.
 
     Shapes: value (B, n).
 
@@ -38,3 +38,13 @@ def collecting() -> Iterator[dict[str, Tensor]]:
         yield marks
     finally:
         _collector.reset(token)
+
+
+def found_mark(marks: dict[str, Tensor], name: str) -> Tensor:
+    """A marked value by its name. Raises: ValueError for a name that is not marked."""
+    if name not in marks:
+        raise ValueError(
+            f"trace names {name!r}, but the cell marks {', '.join(sorted(marks)) or 'nothing'}: choose among these, or "
+            f"name the value in the cell with deeplstm.mark(value, {name!r})."
+        )
+    return marks[name]
