@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,12 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from ..cells._cell import Cell, is_autocast
 from ..recurrence import dispatch
+from ..recurrence.backends import cpu
 from ..recurrence.call import checked_lengths, resets_complaints
 from ..recurrence.scan import scan
 from ..recurrence.state import map_state, tensors_of
+
+_CELLS: WeakKeyDictionary[DropIn, dict[int, Cell]] = WeakKeyDictionary()
 
 
 class DropIn(nn.RNNBase):
@@ -44,12 +48,26 @@ class DropIn(nn.RNNBase):
             resets: (T, B) bool ((B, T) with ``batch_first``): zero the state of these rows before that step.
         """
         plain = lengths is None and resets is None
-        if plain and dispatch.forced() in ("auto", "torch"):
+        if plain and (dispatch.forced() == "torch" or (dispatch.forced() == "auto" and self._is_torch_faster(input))):
             dispatch.record(type(self).__name__, "torch")
             return super().forward(input, hx)
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths, resets)
         return self._padded(input, hx, lengths, resets)
+
+    def _is_torch_faster(self, input: Any) -> bool:
+        """Whether to leave a call to torch's forward: kernels are faster for most work that they can do."""
+        rows = input.data if isinstance(input, PackedSequence) else input
+        if not isinstance(rows, Tensor) or rows.dtype not in (torch.float32, torch.float64) or rows.dim() < 2:
+            return True
+        steps = rows.numel() // max(1, rows.shape[-1])
+        if (
+            "cpu" not in dispatch.candidates()
+            or steps * sum(w.numel() for w in self.parameters()) < cpu.SMALL * self.num_layers
+        ):
+            return True
+        in_its_way = rows.device.type != "cpu" or is_autocast(rows) or torch.compiler.is_compiling()
+        return in_its_way or torch._C._functorch.peek_interpreter_stack() is not None
 
     def _packed(self, input: PackedSequence, hx: Any, lengths: Any, resets: Any) -> Any:
         if lengths is not None:
@@ -144,17 +162,24 @@ class DropIn(nn.RNNBase):
         for layer in range(self.num_layers):
             outputs = []
             for d in range(directions):
-                cell = self._cell(x.shape[-1]).train(self.training)
+                cell = self._cell_for(x.shape[-1]).train(self.training)
                 params = dict(zip(_order(cell), self._all_weights_of(layer, d), strict=True))
                 index = layer * directions + d
                 state = map_state(lambda s, i=index: s[i], hx) if hx is not None else self._zeros(cell, x)
-                y, final = scan(cell, params, x, state, lengths=lengths, resets=resets, reverse=d == 1)
+                y, final = scan(cell, params, x, state, noise={}, lengths=lengths, resets=resets, reverse=d == 1)
                 outputs.append(y)
                 finals.append(final)
             x = torch.cat(outputs, dim=-1) if directions == 2 else outputs[0]
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = nn.functional.dropout(x, self.dropout)
         return x, map_state(lambda *parts: torch.stack(parts), *finals)
+
+    def _cell_for(self, input_size: int) -> Cell:
+        """The same cell for every call and every layer of a size, so that its program is made once."""
+        cells = _CELLS.setdefault(self, {})
+        if input_size not in cells:
+            cells[input_size] = self._cell(input_size)
+        return cells[input_size]
 
     def _all_weights_of(self, layer: int, direction: int) -> list[Tensor]:
         """One layer's and direction's weights, in torch's order: ih, hh, then biases, then the projection."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from .graph import Graph, Kind, Node
 from .operators import aten
 
@@ -27,9 +29,10 @@ def call(graph: Graph, target: Any, args: Any, kwargs: Any, value: Any) -> Any:
     attrs = (target, tuple(sorted(kwargs.items(), key=lambda item: item[0])))
     if isinstance(value, tuple | list):
         return tuple(
-            graph.node("aten", args, (*attrs, n), kind=kind, shape=tuple(v.shape)) for n, v in enumerate(value)
+            graph.node("aten", args, (*attrs, n), kind=kind, shape=tuple(v.shape), is_bool=v.dtype == torch.bool)
+            for n, v in enumerate(value)
         )
-    return graph.node("aten", args, attrs, kind=kind, shape=tuple(value.shape))
+    return graph.node("aten", args, attrs, kind=kind, shape=tuple(value.shape), is_bool=value.dtype == torch.bool)
 
 
 def _padded(graph: Graph, target: Any, args: Any, value: Any) -> Node:
@@ -56,7 +59,8 @@ def _nodes(value: Any) -> Any:
 
 
 def _made(graph: Graph, target: Any, args: Any, shape: tuple[int, ...], kind: Any) -> Node:
-    return graph.node("aten", args, (target, ()), kind=kind, shape=shape)
+    is_bool = any(n.is_bool for n in _nodes(args))
+    return graph.node("aten", args, (target, ()), kind=kind, shape=shape, is_bool=is_bool)
 
 
 def transposed(graph: Graph, node: Node) -> Node:

@@ -275,8 +275,8 @@ class _Planner:
                 continue
             for n in node.inputs:
                 read(n, self.homes[node])
-        for node in (*self.split.kept, *self.split.following):
-            if self.is_inline(node):
+        for node in (*self.split.kept, *self.split.following, *(total.args[0] for total in self.split.totals)):
+            if self.is_inline(node) or node.op in REDUCTIONS:
                 read(node, None)
         for part in (p for n in self.split.loop if n.op == "cat" for p in n.args):
             if self.is_inline(part):

@@ -126,11 +126,13 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
     buffers |= {name: steps_of(t) for name, t in zip(loop.before, before, strict=True)}
     sequences = []
     for n, state in enumerate(states):
-        sequence = x.new_empty(T + 1, B, state.shape[1])
+        is_read_later = job.wanted.gradient or job.wanted.resets or program.after is not None or n in program.direct
+        sequence = x.new_empty(T + 1 if is_read_later else 2, B, state.shape[1])
+        is_pair = sequence.shape[0] == 2
         _enter(sequence, job.sorted(state, 0), walk)
         sequences.append(sequence)
-        buffers[f"state{n}"] = steps_of(sequence, walk.read)
-        buffers[f"next state{n}"] = steps_of(sequence, walk.write)
+        buffers[f"state{n}"] = (pair_of if is_pair else steps_of)(sequence, walk.read)
+        buffers[f"next state{n}"] = (pair_of if is_pair else steps_of)(sequence, walk.write)
     past, new = _before_and_after(sequences, job.call.reverse)
     if initials:
         past = [x.new_zeros(T, B, s.shape[1]) for s in states]

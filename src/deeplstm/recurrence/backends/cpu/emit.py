@@ -285,27 +285,32 @@ class _StageEmitter:
         buffers = dict.fromkeys(p.buffer for _, p in (*stage.stores, *stage.totals, *stage.reductions))
         seen: set[Node] = set()
 
-        def visit(node: Node, is_root: bool) -> None:
+        reduced = {n for n, _ in stage.reductions}
+
+        def visit(node: Node) -> None:
             if node in seen:
                 return
             seen.add(node)
             if node.kind == "free":
                 source, offset, _ = free.view_of(node)
                 base = b.inttoptr(self.rows.entry(self.layout.source_at(source)), PTR)
-                self.free[node] = b.gep(base, [I64(offset)], source_etype=STORED[self.layout.element])
-            elif self._is_computed_here(node) or (is_root and node.op in REDUCTIONS):
+                self.free[node] = b.gep(base, [I64(offset)], source_etype=STORED[self._free_element(node)])
+            elif self._is_computed_here(node) or node in reduced:
                 if node.op != "linear":
                     for n in node.inputs:
-                        visit(n, False)
+                        visit(n)
             else:
                 buffers[self.program.places[node].buffer] = None
 
         for node in nodes:
-            visit(node, True)
+            visit(node)
         for node in stage.groups:
             buffers[self.program.places[node].buffer] = None
         for buffer in buffers:
             self.rows.base(buffer)
+
+    def _free_element(self, node: Node) -> Element:
+        return "bool" if node.is_bool else self.layout.element
 
     def _is_computed_here(self, node: Node) -> bool:
         if node.op in REDUCTIONS:
@@ -440,10 +445,11 @@ class _StageEmitter:
 
         def compute(node: Node) -> ir.Value:
             if node.kind == "free":
+                element = self._free_element(node)
                 if node.shape in ((), (1,)):
-                    return types.load_scalar(b, self.free[node], self.layout.element)
-                at = b.gep(self.free[node], [column], source_etype=STORED[self.layout.element])
-                return types.load(b, at, self.layout.element, mask)
+                    return types.load_scalar(b, self.free[node], element)
+                at = b.gep(self.free[node], [column], source_etype=STORED[element])
+                return types.load(b, at, element, mask)
             found = accumulator(node)
             if found is not None:
                 return found
