@@ -1,6 +1,7 @@
 """What all tests share: one thread, fixed seeds, and drawn examples that are the same in every run."""
 
 import os
+import tempfile
 
 import hypothesis
 import pytest
@@ -15,6 +16,10 @@ torch.set_num_threads(1)  # pytest-xdist already keeps every core busy
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # workers inherit it: they share one folder
+        folder = tempfile.TemporaryDirectory(prefix="deeplstm-kernels-", ignore_cleanup_errors=True)
+        os.environ["DEEPLSTM_CACHE"] = folder.name
+        config.add_cleanup(folder.cleanup)
     # torch says once in a process, wherever that is, that it takes another of its own kernels
     config.addinivalue_line("filterwarnings", "ignore:LSTM with projections is not supported with oneDNN:UserWarning")
 

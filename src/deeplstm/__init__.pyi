@@ -16,6 +16,7 @@ from .nn.regularize import VariationalDropout as VariationalDropout
 from .nn.rnn import RNN as RNN
 from .nn.stack import Stack as Stack
 from .recurrence.dispatch import backend as backend
+from .recurrence.program.show import program as program
 from .recurrence.scan import scan as scan
 from .recurrence.state import detach as detach
 

@@ -8,8 +8,9 @@ plain LSTM is one stage: its four products and all its elementwise operators hav
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from .graph import Node
+from .graph import Node, order
 from .interpret import Product
 from .split import REDUCTIONS, Split
 
@@ -91,6 +92,30 @@ class Loop:
     @property
     def has_resets(self) -> bool:
         return bool(self.resets)
+
+    def is_computed_in(self, node: Node, stage: Stage) -> bool:
+        """Whether a stage computes a node, rather than read it from its place. Its own reductions are not asked for here."""
+        home = self.homes.get(node)
+        if home is None:  # what has no home is computed wherever it is used
+            return node in self.inline
+        return home is stage and node.op not in REDUCTIONS
+
+    @cached_property
+    def inline(self) -> frozenset[Node]:
+        """Nodes that are computed again wherever they are used."""
+        return frozenset(n for n in self.split.loop if n not in self.homes and n.op != "cat")
+
+    def work_of(self, stage: Stage) -> tuple[list[Node], list[Node]]:
+        """What a stage computes, arguments first, and what it reads: rows from their places and free nodes."""
+        reduced = [n for n, _ in stage.reductions]
+        roots = [n for n, _ in (*stage.stores, *stage.totals)]
+
+        def is_read(node: Node) -> bool:
+            return node not in reduced and (node.op == "linear" or not self.is_computed_in(node, stage))
+
+        nodes = order([*roots, *reduced], is_read)
+        computed = [n for n in nodes if n in reduced or self.is_computed_in(n, stage)]
+        return computed, [n for n in nodes if n not in computed]
 
 
 RESETS = Buffer("resets", 1, True, True)

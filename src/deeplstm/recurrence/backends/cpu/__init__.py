@@ -19,7 +19,10 @@ SMALL = 3e6
 
 def why_not(call: Call) -> list[str]:
     """The reasons for which no kernel can be generated for a call."""
-    from .programs import ELEMENTS, known_of
+    try:
+        from .programs import ELEMENTS, known_of
+    except ImportError as error:
+        return [f"llvmlite, which makes machine code, cannot be imported: {error}"]
 
     cell, x = call.step, call.x
     if not isinstance(cell, nn.Module):

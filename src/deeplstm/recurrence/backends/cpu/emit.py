@@ -20,7 +20,6 @@ from llvmlite import ir
 
 from ...program import free
 from ...program.graph import Node
-from ...program.split import REDUCTIONS
 from ...program.stages import RESETS, Buffer, Loop, Place, Stage
 from . import math
 from .control import loop
@@ -247,7 +246,6 @@ class _StageEmitter:
         self.types = Vectors(layout.element, layout.lanes)
         self.packed = next((p for p in layout.packed if p.stage is stage), None)
         self.tile = None if self.packed is None else self.packed.tile
-        self.inline = {n for n in program.split.loop if n not in program.homes and n.op != "cat"}
         self.is_masked = stage.width % layout.lanes != 0
         self.products: dict[tuple[int, int], ir.Function] = {}
         if self.tile is not None:
@@ -281,29 +279,14 @@ class _StageEmitter:
     def _addresses(self) -> None:
         """Where this step's rows of every buffer start."""
         b, stage = self.b, self.stage
-        nodes = [n for n, _ in (*stage.stores, *stage.totals, *stage.reductions)]
         buffers = dict.fromkeys(p.buffer for _, p in (*stage.stores, *stage.totals, *stage.reductions))
-        seen: set[Node] = set()
-
-        reduced = {n for n, _ in stage.reductions}
-
-        def visit(node: Node) -> None:
-            if node in seen:
-                return
-            seen.add(node)
+        for node in self.program.work_of(stage)[1]:
             if node.kind == "free":
                 source, offset, _ = free.view_of(node)
                 base = b.inttoptr(self.rows.entry(self.layout.source_at(source)), PTR)
                 self.free[node] = b.gep(base, [I64(offset)], source_etype=STORED[self._free_element(node)])
-            elif self._is_computed_here(node) or node in reduced:
-                if node.op != "linear":
-                    for n in node.inputs:
-                        visit(n)
             else:
                 buffers[self.program.places[node].buffer] = None
-
-        for node in nodes:
-            visit(node)
         for node in stage.groups:
             buffers[self.program.places[node].buffer] = None
         for buffer in buffers:
@@ -311,12 +294,6 @@ class _StageEmitter:
 
     def _free_element(self, node: Node) -> Element:
         return "bool" if node.is_bool else self.layout.element
-
-    def _is_computed_here(self, node: Node) -> bool:
-        if node.op in REDUCTIONS:
-            return False
-        home = self.program.homes.get(node)
-        return node in self.inline if home is None else home is self.stage
 
     # ---------------------------------------------------------------- shapes of stages
 
@@ -453,7 +430,7 @@ class _StageEmitter:
             found = accumulator(node)
             if found is not None:
                 return found
-            if not self._is_computed_here(node):
+            if not self.program.is_computed_in(node, stage):
                 place = self.program.places[node]
                 element = self.rows.element(place.buffer)
                 if node.width == 1:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import re
+import sys
 from threading import Lock
 from typing import Any
+from weakref import WeakValueDictionary
 
+import llvmlite
 import llvmlite.binding as llvm
 
+from . import cache
 from .emit import KERNEL, PREPARE
 from .host import Host
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 _lock = Lock()  # LLVM's compiler objects are not for two threads at once
+_kernels: WeakValueDictionary[str, Kernel] = WeakValueDictionary()  # those in use: equal layers share one
+
+_TUNING = {"speed_level": 2, "loop_vectorization": False, "slp_vectorization": False, "loop_unrolling": False}
 
 
 class Kernel:
@@ -29,30 +36,60 @@ class Kernel:
 
 
 def compile_ir(text: str, host: Host) -> Kernel:
-    """Optimise and compile a module."""
+    """Optimise and compile a module, or take what an earlier call, or an earlier process, made of it."""
+    text = _with_attributes(text, host)
+    key = cache.key_of(
+        sys.modules["deeplstm"].__version__,
+        llvmlite.__version__,
+        llvm.llvm_version_info,
+        llvm.get_process_triple(),
+        host.name,
+        host.features,
+        host.vector_bytes,
+        _TUNING,
+        text,
+    )
     with _lock:
-        # a context of its own, since an engine may be let go while another thread compiles
-        module = llvm.parse_assembly(_with_attributes(text, host), llvm.create_context())
-        module.verify()
-        machine = _machine(host)
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-        passes = llvm.create_pass_builder(machine, options)
-        passes.getModulePassManager().run(module, passes)
-        engine = llvm.create_mcjit_compiler(module, machine)
-        engine.finalize_object()
-        return Kernel(engine)
+        kernel = _kernels.get(key)
+        if kernel is None:
+            code = cache.load(key)
+            if code is None:
+                code = _object_code(text, host)
+                cache.store(key, code)
+            kernel = _kernels[key] = Kernel(_loaded(code, host))
+        return kernel
 
 
 def assembly(text: str, host: Host) -> str:
     """What a module is in the processor's language, to read."""
     with _lock:
-        module = llvm.parse_assembly(_with_attributes(text, host), llvm.create_context())
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-        passes = llvm.create_pass_builder(_machine(host), options)
-        passes.getModulePassManager().run(module, passes)
-        return str(_machine(host).emit_assembly(module))
+        machine = _machine(host)
+        return str(machine.emit_assembly(_optimised(_with_attributes(text, host), machine)))
+
+
+def _object_code(text: str, host: Host) -> bytes:
+    machine = _machine(host)
+    return bytes(machine.emit_object(_optimised(text, machine)))
+
+
+def _optimised(text: str, machine: Any) -> Any:
+    # a context of its own, since an engine may be let go while another thread compiles
+    module = llvm.parse_assembly(text, llvm.create_context())
+    module.verify()
+    options = llvm.create_pipeline_tuning_options()
+    for name, value in _TUNING.items():
+        setattr(options, name, value)
+    passes = llvm.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
+    return module
+
+
+def _loaded(code: bytes, host: Host) -> Any:
+    """An engine that has machine code in its memory, where it can run, beside a module of nothing."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly("", llvm.create_context()), _machine(host))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
 
 
 def _machine(host: Host) -> Any:
