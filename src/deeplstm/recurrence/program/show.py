@@ -75,16 +75,10 @@ def program(cell: nn.Module, *, input_size: int | None = None) -> Program:
     )
     step = capture(call_of(cell), signature)
     back = backward(step)
-    parts = [forward(step, saved=back.saved).split, back.split]
-    loops = [
-        (
-            part,
-            stages(
-                part, products(step.graph, order(part.before, lambda n, p=part: n in p.outside or n.kind == "free"))
-            ),
-        )
-        for part in parts
-    ]
+    loops = []
+    for part in (forward(step, saved=back.saved).split, back.split):
+        given = {*part.outside, *step.weights.values()}
+        loops.append((part, stages(part, products(step.graph, order(part.before, given.__contains__)))))
     title = f"{name_of(cell)}: x ({size}), state ({', '.join(map(str, signature.states))})"
     return Program(title, loops[0], loops[1])
 
