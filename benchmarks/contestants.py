@@ -1,32 +1,27 @@
 """What is timed: the same recurrence, with the same weights, in the hands of different code."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import deeplstm
+from benchmarks.cases import Case
+from benchmarks.cells import GRU, LSTM, stack_of
 
 PEER = "torch.nn.LSTM"
-"""Every time is compared with this one's."""
+DROP_IN = "deeplstm.LSTM"
+OURS = "deeplstm, cpu"
+LOOP = "plain loop"
+COMPILED = "compiled step"
+JAX = "JAX scan"
+SLOW = (LOOP, COMPILED, JAX)
+"""What a run that is short of time leaves out first."""
 
-
-class Case(NamedTuple):
-    """Steps, rows, units (of the input and of every layer) and layers."""
-
-    T: int
-    B: int
-    H: int
-    L: int
-
-    def __str__(self) -> str:
-        return f"({self.T},{self.B},{self.H},{self.L})"
-
-
-GRID = [Case(100, 1, 64, 1), Case(100, 32, 64, 2), Case(256, 16, 128, 3), Case(100, 64, 256, 2), Case(100, 32, 512, 2)]
-QUICK = [Case(7, 3, 8, 2)]
+Outputs = list[Tensor]
+"""y (T, B, H), then each part of the final state, (L, B, H)."""
 
 
 @dataclass
@@ -35,63 +30,101 @@ class Contestant:
 
     Attributes:
         cell: the kind; contestants of a kind have the same weights and must agree.
-        run: x (T, B, H) -> (y (T, B, H), state), the state (h, c), (L, B, H) each, or such a pair for each layer, (B, H).
-        parameters: by the names that `torch.nn.LSTM` or the first contestant of the kind gives them.
+        run: x (T, B, H) -> y and the final state.
+        parameters: by the names that the first contestant of the kind gives them.
+        module: what is put into training or evaluation mode; cells with noise are trained with it.
     """
 
     cell: str
     name: str
-    run: Callable[[Tensor], tuple[Tensor, Any]]
-    parameters: dict[str, nn.Parameter]
+    run: Callable[[Tensor], Outputs]
+    parameters: dict[str, Tensor]
+    module: nn.Module
+
+    def inference(self, x: Tensor) -> Callable[[], Outputs]:
+        """A call to time: forward alone, in evaluation mode."""
+        self.module.eval()
+
+        def call() -> Outputs:
+            with torch.no_grad():
+                return self.run(x)
+
+        return call
+
+    def training(self, x: Tensor, upstream: list[Tensor]) -> Callable[[], tuple[Outputs, list[Tensor]]]:
+        """A call to time: forward and backward, with the gradient of the input, as a layer below would need it.
+
+        Args:
+            x: the input.
+            upstream: gradients of y and of as many parts of the state as follow.
+        """
+        self.module.train()
+        x = x.clone().requires_grad_()
+        wanted = [x, *self.parameters.values()]
+
+        def call() -> tuple[Outputs, list[Tensor]]:
+            outputs = self.run(x)
+            return outputs, list(torch.autograd.grad(outputs[: len(upstream)], wanted, upstream))
+
+        return call
 
 
-def contestants(case: Case, *, compiled: bool) -> Iterator[list[Contestant]]:
-    """For each kind of cell its contestants, the one that defines what is right first."""
+def contestants(cell: str, case: Case, *, compiled: bool, jax: bool) -> list[Contestant]:
+    """Everything that can run a cell, the one that defines what is right first."""
     torch.manual_seed(0)
-    yield plain(case)
-    yield deepened("layer norm", case, compiled, norm=True)
-    yield deepened("deep gates", case, compiled, gate_layers=(2 * case.H,))
+    field = plain(case) if cell == LSTM else other(cell, case, compiled)
+    if jax:
+        from benchmarks.peers_jax import JaxContestant
+
+        stack = field[-1].module
+        assert isinstance(stack, deeplstm.Stack)
+        names = {_in_stack(name) if cell == LSTM else name: name for name in field[0].parameters}
+        field.append(JaxContestant.of(cell, JAX, stack, names))
+    return field
 
 
 def plain(case: Case) -> list[Contestant]:
     """The LSTM that torch knows."""
     peer = nn.LSTM(case.H, case.H, case.L)
-    ours = deeplstm.LSTM(case.H, case.H, case.L)
-    ours.load_state_dict(peer.state_dict())
-    stack = deeplstm.Stack(*_cells(case))
+    drop_in = deeplstm.LSTM(case.H, case.H, case.L)
+    drop_in.load_state_dict(peer.state_dict())
+    stack = stack_of(LSTM, case)
     stack.load_state_dict({_in_stack(name): weight for name, weight in peer.state_dict().items()})
-    by_torch_name = {name: stack.get_parameter(_in_stack(name)) for name, _ in peer.named_parameters()}
+    by_torch_name: dict[str, Tensor] = {n: stack.get_parameter(_in_stack(n)) for n, _ in peer.named_parameters()}
     return [
-        Contestant("LSTM", PEER, peer, dict(peer.named_parameters())),
-        Contestant("LSTM", "deeplstm.LSTM", ours, dict(ours.named_parameters())),
-        Contestant("LSTM", "deeplstm.Stack", stack, by_torch_name),
-        Contestant("LSTM", "plain loop", _on("reference", stack), by_torch_name),
+        Contestant(LSTM, PEER, _whole(peer), dict(peer.named_parameters()), peer),
+        Contestant(LSTM, DROP_IN, _whole(drop_in), dict(drop_in.named_parameters()), drop_in),
+        Contestant(LSTM, LOOP, on("reference", stack), by_torch_name, stack),
+        Contestant(LSTM, OURS, on("cpu", stack), by_torch_name, stack),
     ]
 
 
-def deepened(cell: str, case: Case, compiled: bool, **options: Any) -> list[Contestant]:
-    """A cell that torch has no kernel for: the plain loop and, where asked for, the loop over a compiled step."""
-    stack = deeplstm.Stack(*_cells(case, **options))
-    field = [Contestant(cell, "plain loop", _on("reference", stack), dict(stack.named_parameters()))]
+def other(cell: str, case: Case, compiled: bool) -> list[Contestant]:
+    """The plain loop, where asked for the loop over a compiled step, torch's own where there is one, and ours."""
+    stack = stack_of(cell, case)
+    parameters: dict[str, Tensor] = dict(stack.named_parameters())
+    field = [Contestant(cell, LOOP, on("reference", stack), parameters, stack)]
     if compiled:
-        cells = _cells(case, **options)
-        twin = deeplstm.Stack(*cells)
+        twin = stack_of(cell, case)
         twin.load_state_dict(stack.state_dict())
-        for step in cells:
+        for layer in twin.layers:
             # the step, not the loop: torch.compile unrolls a loop, and 100 steps take it minutes
-            step.compile(fullgraph=True, dynamic=False)
-        field.append(Contestant(cell, "compiled step", _on("reference", twin), dict(twin.named_parameters())))
+            layer.get_submodule("cell").compile(fullgraph=True, dynamic=False)
+        field.append(Contestant(cell, COMPILED, on("reference", twin), dict(twin.named_parameters()), twin))
+    if cell == GRU:
+        gru = nn.GRU(case.H, case.H, case.L)
+        gru.load_state_dict({n: stack.get_parameter(_in_stack(n)) for n in gru.state_dict()})
+        by_stack_name: dict[str, Tensor] = {n: gru.get_parameter(_in_torch(n)) for n in parameters}
+        field.append(Contestant(cell, "torch.nn.GRU", _whole(gru), by_stack_name, gru))
+    field.append(Contestant(cell, OURS, on("cpu", stack), parameters, stack))
     return field
 
 
-def _cells(case: Case, **options: Any) -> list[deeplstm.LSTMCell]:
-    cells = [deeplstm.LSTMCell(case.H, case.H, **options) for _ in range(case.L)]
-    for name, parameter in (named for cell in cells for named in cell.named_parameters()):
-        if name.startswith("norm_") and name.endswith("weight"):
-            # Cooijmans et al. 2017. At 1 the gradient grows so over 100 steps that rounding alone moves it by percents,
-            # and nothing could be checked.
-            nn.init.constant_(parameter, 0.1)
-    return cells
+def peer_of(cell: str, times: dict[str, float]) -> str | None:
+    """The contestant that ours is compared with: torch's LSTM, or the better of what one has without us."""
+    if cell == LSTM:
+        return PEER if PEER in times else None
+    return min((name for name in (LOOP, COMPILED) if name in times), key=times.__getitem__, default=None)
 
 
 def why_not_compiled() -> str | None:
@@ -101,8 +134,35 @@ def why_not_compiled() -> str | None:
     except (
         Exception
     ) as error:  # whatever keeps it from working (a missing compiler, for one), the others are still timed
-        return f"torch.compile: {str(error).strip().splitlines()[0]}"
+        return f"{COMPILED}: {str(error).strip().splitlines()[0]}"
     return None
+
+
+def on(backend: str, stack: nn.Module) -> Callable[[Tensor], Outputs]:
+    """A stack on one backend."""
+
+    def run(x: Tensor) -> Outputs:
+        with deeplstm.backend(backend):
+            y, state = stack(x)
+        return [y, *by_part(state)]
+
+    return run
+
+
+def by_part(state: Any) -> list[Tensor]:
+    """The state of a stack, an entry for each layer, as torch has it: (L, B, H) for each part."""
+    layers = [entry if isinstance(entry, tuple) else (entry,) for entry in state]
+    return [torch.stack(parts) for parts in zip(*layers, strict=True)]
+
+
+def _whole(module: nn.Module) -> Callable[[Tensor], Outputs]:
+    """torch.nn's layers and our drop-ins."""
+
+    def run(x: Tensor) -> Outputs:
+        y, state = module(x)
+        return [y, *(state if isinstance(state, tuple) else (state,))]
+
+    return run
 
 
 def _in_stack(name: str) -> str:
@@ -111,10 +171,6 @@ def _in_stack(name: str) -> str:
     return f"layers.{layer}.cell.{weight}"
 
 
-def _on(backend: str, module: nn.Module) -> Callable[[Tensor], tuple[Tensor, Any]]:
-    def run(x: Tensor) -> tuple[Tensor, Any]:
-        with deeplstm.backend(backend):
-            y, state = module(x)
-        return y, state
-
-    return run
+def _in_torch(name: str) -> str:
+    _, layer, _, weight = name.split(".")
+    return f"{weight}_l{layer}"

@@ -1,114 +1,139 @@
-"""The benchmark checks what it times, times what it says, and its JSON and tables hold the same numbers."""
+"""A quick run from end to end: what is checked is timed, what is not right is not, and JSON, tables and page agree."""
 
 import json
+import os
 import re
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.check import ERROR, disagreement
-from benchmarks.contestants import PEER, Case, Contestant, deepened, plain
-from benchmarks.surroundings import markdown
-from benchmarks.timing import take_turns
-from torch import nn
+from benchmarks.cases import GRID, QUICK, Case
+from benchmarks.cells import LSTM
+from benchmarks.contestants import COMPILED, DROP_IN, LOOP, OURS, PEER, Contestant, plain
 
 from benchmarks import __main__ as bench
+from benchmarks import first_call, grid, page
 
-CASE = Case(5, 3, 8, 2)
+FAST = ["--quick", "--threads", "1", "--parts", "grid", "--cells", "lstm"]
 
 
+@pytest.fixture
+def threads() -> object:
+    """A run sets torch's threads, which the tests after it should not see."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "why_not_jax", lambda: "JAX scan: not in this test")
+
+
+@pytest.mark.usefixtures("threads", "no_jax")
 def test_a_quick_run_writes_and_prints_every_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "new" / "bench.json"
-    assert bench.main(["--quick", "--threads", "1", "--out", str(out)]) == 0
+    out, written = tmp_path / "new" / "bench.json", tmp_path / "page.md"
+    written.write_text(f"# Page\n\nBefore.\n\n{page.BEGIN}\nold\n{page.END}\n\nAfter.\n")
+    arguments = ["--quick", "--threads", "1", "--cells", "lstm,peephole", "--parts", "grid,packed,busy"]
+    assert bench.main([*arguments, "--out", str(out), "--write", str(written)]) == 0
     report = json.loads(out.read_text())
-    assert report["format"] == 1
+    assert report["format"] == bench.FORMAT
     assert report["threads"] == 1
     assert report["torch"] == torch.__version__
-    assert report["left_out"]
+    assert any(line.startswith(COMPILED) for line in report["left_out"])
     keys = [(row["cell"], row["contestant"], row["mode"]) for row in report["rows"]]
-    assert len(set(keys)) == len(keys) == 2 * 6
+    assert len(set(keys)) == len(keys) == 2 * (4 + 2)
     times = {key: row["ms"] for key, row in zip(keys, report["rows"], strict=True)}
     for row in report["rows"]:
-        assert row["times_as_fast"] == pytest.approx(times["LSTM", PEER, row["mode"]] / row["ms"])
+        peer = PEER if row["cell"] == LSTM else LOOP
+        assert row["times_as_fast"] == pytest.approx(times[row["cell"], peer, row["mode"]] / row["ms"])
+        assert row["peak_share"] == pytest.approx(row["gflops"] / report["peak_gflops"])
+        assert (row.get("kept_bytes", 0) > 0) == (row["mode"] == "training" and row["contestant"] != LOOP)
+    assert {row["contestant"] for row in report["packed"]} == {PEER, DROP_IN, OURS}
+    assert {row["contestant"] for row in report["busy"]} == {PEER, OURS}
     printed = capsys.readouterr().out
-    assert f"| {times['LSTM', 'plain loop', 'training']:.2f} |" in re.sub(" +", " ", printed)
+    assert f"| {times[LSTM, LOOP, 'training']:.2f} |" in re.sub(" +", " ", printed)
     assert str(out) in printed
+    text = written.read_text()
+    assert text.startswith("# Page\n\nBefore.")
+    assert text.endswith("After.\n")
+    assert "old" not in text
+    assert f"{times[LSTM, LOOP, 'training']:.2f}" in text
 
 
+def test_first_calls_are_timed_in_processes_with_the_same_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    caches = []
+
+    def in_a_process(cells: list[str], env: dict[str, str]) -> dict[str, float]:
+        caches.append(Path(env["DEEPLSTM_CACHE"]))
+        assert caches[-1].is_dir()
+        return dict.fromkeys(cells, float(len(caches)))
+
+    monkeypatch.setattr(first_call, "_in_a_process", in_a_process)
+    (lstm, highway) = first_call.measure(["lstm", "highway"])
+    assert (lstm["first_s"], lstm["again_s"]) == (1, 2)
+    assert highway["cell"] == "highway"
+    assert caches[0] == caches[1]
+
+
+def test_a_first_call_is_timed_in_a_new_process() -> None:
+    seconds = first_call._in_a_process(["gru torch form"], dict(os.environ))
+    assert seconds.keys() == {"gru torch form"}
+    assert seconds["gru torch form"] > 0
+
+
+@pytest.mark.usefixtures("threads", "no_jax")
 def test_wrong_results_are_not_timed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def one_weight_off(case: Case, *, compiled: bool) -> list[list[Contestant]]:
+    def one_off(cell: str, case: Case, *, compiled: bool, jax: bool) -> list[Contestant]:
         field = plain(case)
-        with torch.no_grad():
-            field[-1].parameters["weight_hh_l1"][0, 0] += 0.1
-        return [field]
+        run = field[2].run
+        field[2].run = lambda x: [1.1 * run(x)[0], *run(x)[1:]]
+        return field
 
-    monkeypatch.setattr(bench, "contestants", one_weight_off)
+    monkeypatch.setattr(grid, "contestants", one_off)
     out = tmp_path / "bench.json"
-    assert bench.main(["--quick", "--threads", "1", "--out", str(out)]) == 1
-    assert re.search(r"LSTM, \S+.* is off by .*; nothing is timed that is not right", capsys.readouterr().err)
-    assert not out.exists()
+    assert bench.main([*FAST, "--out", str(out)]) == 1
+    assert re.search(rf"lstm, {LOOP}: .* is off by .*; nothing is timed that is not right", capsys.readouterr().err)
+    report = json.loads(out.read_text())
+    assert len(report["failed"]) == 1
+    assert {row["contestant"] for row in report["rows"]} == {PEER, DROP_IN, OURS}
 
 
-@pytest.mark.parametrize("part", ["y", "state", "gradient"])
-def test_the_check_sees_every_kind_of_result(part: str) -> None:
-    right, wrong = plain(CASE)[0], plain(CASE)[0]
-    for name, weight in wrong.parameters.items():
-        weight.data.copy_(right.parameters[name])
-    run = wrong.run
-
-    def broken(x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        y, (h, c) = run(x)
-        if part == "y":
-            y = y + 0.001 * y.detach()
-        elif part == "state":
-            c = c + 0.001 * c.detach()
-        else:
-            y = y + 0.001 * (y - y.detach())
-        return y, (h, c)
-
-    assert disagreement([right, wrong], CASE)[0] < ERROR
-    wrong.run = broken
-    error, where = disagreement([right, wrong], CASE)
-    assert ERROR < error < 0.1
-    assert where.startswith(f"{PEER}: " + {"y": "y", "state": "c", "gradient": "d"}[part])
+@pytest.mark.usefixtures("threads", "no_jax")
+def test_a_run_short_of_time_leaves_slow_ones_out_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    assert bench.main([*FAST, "--minutes", "1e-9", "--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert {row["contestant"] for row in report["rows"]} == {PEER, DROP_IN, OURS}
+    assert any(LOOP in line and str(QUICK[0]) in line for line in report["left_out"])
 
 
-def test_deeper_cells_are_another_recurrence_than_the_lstm() -> None:
-    plain_parameters = sum(weight.numel() for weight in plain(CASE)[0].parameters.values())
-    for options in ({"norm": True}, {"gate_layers": (16,)}):
-        (loop,) = deepened("deeper", CASE, compiled=False, **options)
-        assert sum(weight.numel() for weight in loop.parameters.values()) > plain_parameters
+def test_options_name_cases_cells_and_parts() -> None:
+    options = bench._parser().parse_args(["--cases", "0,7", "--cells", "lstm,layer-norm", "--parts", "packed,busy"])
+    assert options.cases == [GRID[0], GRID[7]]
+    assert options.cells == ["lstm", "layer norm"]
+    assert options.parts == ["packed", "busy"]
 
 
-def test_times_are_medians_in_milliseconds_of_calls_taken_in_turns() -> None:
-    order = []
-    sleeps = {"short": 0.002, "long": 0.006}
-
-    def contestant(name: str) -> Contestant:
-        def run(x: torch.Tensor) -> tuple[torch.Tensor, object]:
-            order.append(name)
-            time.sleep(sleeps[name])
-            return x, None
-
-        return Contestant("cell", name, run, {"w": nn.Parameter(torch.zeros(1))})
-
-    times = take_turns([contestant("short"), contestant("long")], CASE, "inference", rounds=3, round_seconds=0.0)
-    assert 2 <= times["cell", "short"].median < 6 <= times["cell", "long"].median < 60
-    assert times["cell", "long"].lower <= times["cell", "long"].median <= times["cell", "long"].upper
-    turns = [name for n, name in enumerate(order) if n == 0 or order[n - 1] != name]
-    assert turns == ["short", "long"] * (len(turns) // 2)
-    assert len(turns) >= 2 * 3
+@pytest.mark.parametrize(
+    ("option", "given", "said"),
+    [
+        ("--cases", "8", r"numbers from 0 to 7 are expected"),
+        ("--cells", "lstm,lsdm", r"lsdm given, some of lstm, deep-gates"),
+        ("--parts", "all", r"all given, some of grid, packed"),
+    ],
+)
+def test_wrong_options_are_named(option: str, given: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench._parser().parse_args([option, given])
+    assert re.search(said, capsys.readouterr().err)
 
 
-def test_a_table_lines_up_and_puts_numbers_to_the_right() -> None:
-    lines = markdown(["name", "ms"], [["a", "1.5"], ["long name", "12.25"]]).splitlines()
-    assert lines == [
-        "| name      |    ms |",
-        "|-----------|------:|",
-        "| a         |   1.5 |",
-        "| long name | 12.25 |",
-    ]
-    assert len({len(line) for line in lines}) == 1
+def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text("text")
+    with pytest.raises(ValueError, match=r"page\.md has no place for the tables"):
+        page.write_between(file, "table")
+    assert file.read_text() == "text"

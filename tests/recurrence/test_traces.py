@@ -118,3 +118,9 @@ def test_memory_is_one_of_two_words():
     with pytest.raises(ValueError, match="memory='little'"):
         Recurrent(RNNCell(3, 4), memory="little")
     Recurrent(RNNCell(3, 4), memory="recompute")(torch.zeros(2, 1, 3))
+
+
+def test_a_step_that_marks_can_be_compiled_by_torch():
+    cell, x, state = LSTMCell(3, 4), torch.randn(2, 3), (torch.zeros(2, 4), torch.zeros(2, 4))
+    compiled = torch.compile(lambda x, state: cell.step(x, state, {}), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, state), cell.step(x, state, {}))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 
 _collector: ContextVar[dict[str, Tensor] | None] = ContextVar("deeplstm_marks", default=None)
@@ -23,6 +24,8 @@ def mark(value: Tensor, name: str) -> Tensor:
     >>> deeplstm.mark(torch.zeros(2, 3), "forget").shape
     torch.Size([2, 3])
     """
+    if torch.compiler.is_compiling():  # torch.compile does not know context variables
+        return value
     marks = _collector.get()
     if marks is not None:
         marks[name] = value

@@ -1,0 +1,58 @@
+"""How long the first call of a cell takes in a new process: `python -m benchmarks.first_call CELL...` prints it as JSON."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from benchmarks.cases import Case
+from benchmarks.cells import stack_of
+from benchmarks.contestants import OURS, on
+
+CASE = Case(2, 4, 192, 1)
+"""So few steps that everything but capturing and compiling is nothing; a size that no other benchmark has."""
+
+
+def measure(cells: list[str]) -> list[dict[str, Any]]:
+    """Seconds of the first call with its backward, for each cell: in one process, then in a second one.
+
+    Both have the same empty folder for caches, so that the second shows what the first left behind.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        # whatever this process's users keep is not read: both variables are where a cache may lie
+        env = {**os.environ, "XDG_CACHE_HOME": cache, "DEEPLSTM_CACHE": cache}
+        first, second = (_in_a_process(cells, env) for _ in range(2))
+    return [
+        {**CASE._asdict(), "cell": cell, "contestant": OURS, "first_s": first[cell], "again_s": second[cell]}
+        for cell in cells
+    ]
+
+
+def _in_a_process(cells: list[str], env: dict[str, str]) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.first_call", *cells]
+    root = Path(__file__).parent.parent
+    printed = subprocess.run(command, env=env, cwd=root, check=True, capture_output=True, text=True).stdout
+    seconds: dict[str, float] = json.loads(printed)
+    return seconds
+
+
+def first_calls(cells: list[str]) -> dict[str, float]:
+    """In this process; the first cell of all also pays for loading LLVM."""
+    torch.nn.LSTM(4, 4)(torch.zeros(2, 2, 4, requires_grad=True))[0].sum().backward()  # torch itself is warm
+    found = {}
+    for cell in cells:
+        run, x = on("cpu", stack_of(cell, CASE)), torch.zeros(CASE.T, CASE.B, CASE.H)
+        start = perf_counter()
+        run(x)[0].sum().backward()
+        found[cell] = perf_counter() - start
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(first_calls(sys.argv[1:])))

@@ -1,0 +1,92 @@
+"""The check sees every kind of wrong result, and the contestants are what they say."""
+
+import pytest
+import torch
+from benchmarks.cases import QUICK, Case, flops
+from benchmarks.cells import CELLS, LSTM, stack_of
+from benchmarks.check import ERROR, complaint, disagreements
+from benchmarks.contestants import LOOP, OURS, PEER, Outputs, contestants, other, peer_of, plain
+from benchmarks.peers_jax import why_not_jax
+
+CASE = Case(5, 3, 8, 2)
+
+
+@pytest.mark.parametrize("part", ["y", "state", "gradient"])
+def test_the_check_sees_every_kind_of_result(part: str) -> None:
+    right, wrong = plain(CASE)[0], plain(CASE)[0]
+    for name, weight in wrong.parameters.items():
+        weight.data.copy_(right.parameters[name])
+    run = wrong.run
+
+    def broken(x: torch.Tensor) -> Outputs:
+        y, h, c = run(x)
+        if part == "y":
+            y = y + 0.001 * y.detach()
+        elif part == "state":
+            c = c + 0.001 * c.detach()
+        else:
+            y = y + 0.001 * (y - y.detach())
+        return [y, h, c]
+
+    assert disagreements([right, wrong], CASE)[PEER][0] < ERROR
+    wrong.run = broken
+    error, where = disagreements([right, wrong], CASE)[PEER]
+    assert ERROR < error < 0.1
+    assert {"y": "y", "state": "state 1", "gradient": "d"}[part] in where
+
+
+def test_nothing_is_worse_than_nan() -> None:
+    right, wrong = plain(CASE)[0], plain(CASE)[0]
+    run = wrong.run
+    wrong.run = lambda x: [value * float("nan") for value in run(x)]
+    assert disagreements([right, wrong], CASE)[PEER][0] == float("inf")
+
+
+def test_one_that_raises_is_wrong_and_says_why() -> None:
+    right, broken = plain(CASE)[:2]
+
+    def run(x: torch.Tensor) -> Outputs:
+        raise ZeroDivisionError("by zero\nand more")
+
+    broken.run = run
+    error, where = disagreements([right, broken], CASE)[broken.name]
+    assert error == float("inf")
+    assert complaint(error, where) == "ZeroDivisionError was raised: by zero"
+
+
+@pytest.mark.parametrize("cell", ["zoneout", "recurrent dropout"])
+def test_noise_is_the_same_for_all(cell: str) -> None:
+    loop, again = (other(cell, CASE, compiled=False)[0] for _ in range(2))
+    for name, weight in again.parameters.items():
+        weight.data.copy_(loop.parameters[name])
+    again.name = "again"
+    assert disagreements([loop, again], CASE)["again"][0] == 0
+    x = torch.randn(CASE.T, CASE.B, CASE.H)
+    call = loop.training(x, [torch.ones(CASE.T, CASE.B, CASE.H)])
+    assert not torch.equal(call()[0][0], call()[0][0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_jax_has_the_same_cells(cell: str) -> None:
+    pytest.importorskip("jax")
+    assert why_not_jax() is None
+    field = contestants(cell, Case(3, 2, 4, 2), compiled=False, jax=True)
+    (error, where) = disagreements([field[0], field[-1]], Case(3, 2, 4, 2))[field[-1].name]
+    assert error <= ERROR, where
+
+
+def test_every_cell_is_another_recurrence_than_the_lstm() -> None:
+    described = {repr(stack_of(cell, QUICK[0]).layers[0]) for cell in CELLS}
+    assert len(described) == len(CELLS)
+
+
+def test_a_flop_is_counted_once_a_weight_step_and_row() -> None:
+    parameters = plain(Case(5, 3, 8, 2))[0].parameters.values()
+    assert flops(Case(5, 3, 8, 2), parameters, "inference") == 2 * 5 * 3 * 2 * (2 * 4 * 8 * 8)
+    assert flops(Case(5, 3, 8, 2), parameters, "training") == 3 * flops(Case(5, 3, 8, 2), parameters, "inference")
+
+
+def test_the_peer_is_torch_or_the_better_of_loops() -> None:
+    assert peer_of(LSTM, {PEER: 3.0, LOOP: 1.0, OURS: 2.0}) == PEER
+    assert peer_of("peephole", {LOOP: 3.0, "compiled step": 2.0, OURS: 1.0}) == "compiled step"
+    assert peer_of("peephole", {OURS: 1.0}) is None

@@ -1,0 +1,70 @@
+"""What was asked for beside what was measured."""
+
+from typing import Any
+
+import pytest
+from benchmarks.contestants import DROP_IN, JAX, LOOP, OURS, PEER
+from benchmarks.summary import Target, lines, targets
+
+
+def row(cell: str, name: str, ms: float, times_as_fast: float, H: int = 256, **more: Any) -> dict[str, Any]:
+    size = {"T": 10, "B": 16, "H": H, "L": 1}
+    own = {"cell": cell, "contestant": name, "mode": "training", "ms": ms, "times_as_fast": times_as_fast}
+    return {**size, **own, "peak_share": 0.5, "flop_time_beside_lstm": 1.0, **more}
+
+
+REPORT: dict[str, Any] = {
+    "rows": [
+        row("lstm", PEER, 8.0, 1.0, kept_bytes=100),
+        row("lstm", OURS, 4.0, 2.0, kept_bytes=60),
+        row("lstm", PEER, 4.0, 1.0, H=64, kept_bytes=100),
+        row("lstm", OURS, 8.0, 0.5, H=64, kept_bytes=80),
+        row("peephole", LOOP, 30.0, 1.0),
+        row("peephole", JAX, 10.0, 3.0),
+        row("peephole", OURS, 5.0, 6.0, flop_time_beside_lstm=1.25),
+    ],
+    "packed": [{"contestant": OURS, "times_as_fast": 20.0}, {"contestant": DROP_IN, "times_as_fast": 1.0}],
+    "first_call": [],
+    "busy": [{"contestant": OURS, "slowdown": 2.0}],
+}
+
+
+def found() -> dict[str, Target]:
+    return {target.what: target for target in targets(REPORT)}
+
+
+def test_means_and_worst_are_over_all_cases() -> None:
+    what = f"plain LSTM, training, {OURS}, against {PEER}"
+    mean, worst = found()[f"{what}: geometric mean"], found()[f"{what}: worst"]
+    assert mean.found == pytest.approx(1.0)
+    assert worst.found == 0.5
+    assert worst.where == "(10,16,64,1)"
+    assert not worst.reached
+
+
+@pytest.mark.parametrize(
+    ("beginning", "value", "reached"),
+    [
+        ("other cells, training, against the better of plain loop and compiled step: worst", 6.0, True),
+        ("other cells, training, against JAX scan: worst", 2.0, True),
+        ("other cells, training, time per FLOP", 1.25, False),
+        ("share of the machine's peak, training, H >= 256 and B >= 16, plain", 50.0, False),
+        ("memory kept", 0.8, False),
+        (f"packed sequences, forward and backward, {OURS}", 20.0, True),
+        ("a second busy process", 2.0, True),
+        ("first call of a new cell", None, None),
+        ("plain LSTM, inference", None, None),
+    ],
+)
+def test_every_target_is_held_against_its_bound(beginning: str, value: float | None, reached: bool | None) -> None:
+    target = next(target for what, target in found().items() if what.startswith(beginning))
+    assert target.found == (None if value is None else pytest.approx(value))
+    assert target.reached is reached
+
+
+def test_rows_that_fall_short_stay_and_say_so() -> None:
+    shown = lines(list(found().values()))
+    assert len(shown) == len(found())
+    verdicts = {line[0]: line[3] for line in shown}
+    assert set(verdicts.values()) == {"yes", "NO", "not measured"}
+    assert verdicts["memory kept for the backward, plain LSTM, against torch.nn.LSTM: worst"] == "NO"
