@@ -331,8 +331,8 @@ def changed(y=lambda y: y, state=lambda s: s, when=lambda call: True, why_not=la
     def run(call):
         if not when(call):
             return reference.run(call)
-        output, final = reference.run(call)
-        return y(output), map_state(state, final)
+        output, final, traces = reference.run(call)
+        return y(output), map_state(state, final), traces
 
     return SimpleNamespace(run=run, why_not=why_not)
 

@@ -12,6 +12,7 @@ from checks import assert_same, flat, state_of
 from deeplstm import BackendUnavailable, GRUCell, LSTMCell, RNNCell, backend, scan
 from deeplstm.recurrence import dispatch
 from deeplstm.recurrence.backends.cpu import threads
+from deeplstm.recurrence.backends.cpu.compiled import CompiledLoop
 from table import CELLS, SHAPES, Shape, cells, shapes
 
 TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-10}, torch.float32: {"rtol": 1e-3, "atol": 2e-4}}
@@ -310,3 +311,36 @@ def test_the_pool_is_torchs():
     )
     threads._parallel_for()(0, 3, 1, ctypes.cast(callback, ctypes.c_void_p), None)
     assert sum(e - b for b, e in seen) == 3
+
+
+@pytest.mark.parametrize("H", [1, 5, 16, 17])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_nothing_is_written_beside_a_buffer(monkeypatch, dtype, H):
+    """Every buffer is run inside a larger one, whose other bytes must stay."""
+    run, room, spoilt = CompiledLoop.run, 4096, []
+
+    def guarded(self, walk, buffers, sources, like):
+        wide, inside = {}, {}
+        for name, (tensor, *rest) in buffers.items():
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in wide:
+                raw = torch.full((storage.nbytes() + 2 * room,), 77, dtype=torch.uint8)
+                raw[room:-room] = torch.empty(0, dtype=torch.uint8).set_(storage)
+                wide[storage.data_ptr()] = (name, raw)
+            raw = wide[storage.data_ptr()][1]
+            first = room // tensor.element_size() + tensor.storage_offset()
+            moved = torch.empty(0, dtype=tensor.dtype).set_(raw.untyped_storage(), first, tensor.shape, tensor.stride())
+            inside[name] = (moved, *rest)
+        run(self, walk, inside, sources, like)
+        for key, (name, raw) in wide.items():
+            if not bool((raw[:room] == 77).all() and (raw[-room:] == 77).all()):
+                spoilt.append(name)
+            for tensor, *_ in buffers.values():
+                if tensor.untyped_storage().data_ptr() == key:
+                    torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).copy_(raw[room:-room])
+
+    monkeypatch.setattr(CompiledLoop, "run", guarded)
+    cell = LSTMCell(3, H, norm=True).to(dtype)
+    y, _ = scan(cell, None, torch.randn(4, 3, 3, dtype=dtype), zeros(cell, 3, dtype), noise={}, backend="cpu")
+    y.sum().backward()
+    assert spoilt == []

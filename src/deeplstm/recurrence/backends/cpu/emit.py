@@ -441,16 +441,24 @@ class _StageEmitter:
             return emit_operator(b, types, node.op, [value(a) for a in node.args])
 
         for node, place in stage.stores:
-            types.store(b, value(node), self.rows.at(place, row, column), self.rows.element(place.buffer), mask)
+            self._put(value(node), place, row, column, mask)
         for node, place in stage.totals:
             at, element = self.rows.at(place, row, column), self.rows.element(place.buffer)
-            types.store(b, b.fadd(types.load(b, at, element, mask), value(node)), at, element, mask)
+            self._put(b.fadd(types.load(b, at, element, mask), value(node)), place, row, column, mask)
         for node, at in sums.items():
             part = value(node.args[0])
             if mask is not None:
                 part = b.select(mask, part, math.splat(types.type, _NEUTRAL[node.op]))
             total = _COMBINE[node.op](b, types.load(b, at, compute_element(types)), part)
             types.store(b, total, at, compute_element(types))
+
+    def _put(self, value: ir.Value, place: Place, row: ir.Value, column: ir.Value, mask: ir.Value | None) -> None:
+        """Store what a stage computed. One number is stored as such: LLVM writes two of 16 bits for a mask of one lane."""
+        at, element = self.rows.at(place, row, column), self.rows.element(place.buffer)
+        if self.stage.width == 1:
+            self.types.store_first(self.b, value, at, element)
+        else:
+            self.types.store(self.b, value, at, element, mask)
 
 
 def emit_operator(b: ir.IRBuilder, types: Vectors, name: str, args: list[ir.Value]) -> ir.Value:
