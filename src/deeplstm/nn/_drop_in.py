@@ -66,6 +66,8 @@ class DropIn(nn.RNNBase):
             or steps * sum(w.numel() for w in self.parameters()) < cpu.SMALL * self.num_layers
         ):
             return True
+        if isinstance(input, Tensor) and not torch.is_grad_enabled():
+            return True  # without a backward torch's kernels are 5 to 10 percent faster (docs/performance.md)
         in_its_way = rows.device.type != "cpu" or is_autocast(rows) or torch.compiler.is_compiling()
         return in_its_way or torch._C._functorch.peek_interpreter_stack() is not None
 

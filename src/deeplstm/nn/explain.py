@@ -33,7 +33,7 @@ def explain(module: nn.Module, x: Any, *args: Any, **kwargs: Any) -> Explanation
     Args:
         module: any module with recurrent layers of this library in it.
         x, args, kwargs: what the module is called with. Random numbers drawn are given back, buffers are as before;
-            gradients are not recorded.
+            nothing else changes. With and without `torch.no_grad()` the choice may differ.
 
     Returns: an `Explanation`; print it.
     Raises: what the module raises.
@@ -53,7 +53,6 @@ def explain(module: nn.Module, x: Any, *args: Any, **kwargs: Any) -> Explanation
     try:
         with (
             torch.random.fork_rng(devices=[]),
-            torch.no_grad(),
             dispatch.recording(lambda: path[-1]) as records,
         ):
             module(x, *args, **kwargs)

@@ -268,6 +268,9 @@ def test_auto_takes_kernels_for_what_torch_does_not_know(monkeypatch):
     assert used(LSTMCell(8, 8, norm=True), few) == ("cpu", {})
     assert used(LSTMCell(8, 8), few) == ("torch", {"cpu": ["torch's kernel is faster for so little work"]})
     assert used(LSTMCell(8, 64), many) == ("cpu", {})
+    with torch.no_grad():
+        assert used(LSTMCell(8, 64), many) == ("torch", {"cpu": ["torch's kernel is faster without a backward"]})
+        assert used(LSTMCell(8, 64, norm=True), many) == ("cpu", {})
 
 
 REFUSED = [

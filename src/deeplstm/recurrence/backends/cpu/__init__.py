@@ -61,9 +61,12 @@ def why_not(call: Call) -> list[str]:
 def why_rather_not(call: Call) -> list[str]:
     """The reasons for which another backend is faster."""
     T, B = call.x.shape[:2]
-    weights = sum(w.numel() for w in call.notes["cpu"][1].values())
-    if T * B * weights < SMALL and not torch_fused.why_not(call):
-        return ["torch's kernel is faster for so little work"]
+    weights = call.notes["cpu"][1].values()
+    is_small = T * B * sum(w.numel() for w in weights) < SMALL
+    tensors = (call.x, *weights, *tensors_of(call.state))
+    is_inference = not torch.is_grad_enabled() or not any(t.requires_grad for t in tensors)
+    if (is_small or (is_inference and call.lengths is None)) and not torch_fused.why_not(call):
+        return [f"torch's kernel is faster {'for so little work' if is_small else 'without a backward'}"]
     return []
 
 
