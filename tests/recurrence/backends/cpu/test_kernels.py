@@ -231,6 +231,64 @@ def test_a_cell_that_changes_is_captured_anew():
         torch.testing.assert_close(*runs)
 
 
+class Dense(nn.Module):
+    state_size = 4
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.options = {"scale": 1.0}
+
+    def forward(self, x, state):
+        new = torch.tanh(self.inner(x + state)) * self.options["scale"]
+        return new, new
+
+
+CHANGES = {
+    "another module": lambda cell: setattr(cell, "inner", nn.Linear(4, 4)),
+    "no bias": lambda cell: setattr(cell.inner, "bias", None),
+    "another parameter": lambda cell: setattr(cell.inner, "weight", nn.Parameter(torch.randn(4, 4))),
+    "weight norm": lambda cell: nn.utils.parametrizations.weight_norm(cell.inner),
+    "a number in a dict": lambda cell: cell.options.update(scale=0.5),
+    "values alone": lambda cell: cell.inner.weight.data.mul_(3),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_cell_that_is_changed_after_a_call_is_never_run_as_it_was(change):
+    cell, x = Dense(), torch.randn(5, 2, 4)
+    scan(cell, None, x, torch.zeros(2, 4), backend="cpu")
+    change(cell)
+    found = []
+    for name in ("cpu", "reference"):
+        y, _ = scan(cell, None, x, torch.zeros(2, 4), backend=name)
+        found.append([y, *torch.autograd.grad(y.square().sum(), list(cell.parameters()))])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+class Delay(nn.Module):
+    """Keeps the last two inputs: its new state is what comes in."""
+
+    state_size = (3, 3)
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 5)
+
+    def forward(self, x, state):
+        return self.linear(torch.cat([state[1], x], 1)), (x, state[0])
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 0, 3]], ids=str)
+def test_a_state_that_is_the_input(lengths):
+    cell, x = Delay().double(), torch.randn(5, 3, 3, dtype=torch.float64, requires_grad=True)
+    state = tuple(torch.randn(3, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    runs = [lambda n=n: scan(cell, None, x, state, lengths=lengths, backend=n) for n in ("cpu", "reference")]
+    assert_same(*runs, [x, *state, *cell.parameters()], **TOLERANCE[torch.float64])
+    with torch.no_grad():
+        torch.testing.assert_close(runs[0](), runs[1]())
+
+
 class Sorted(nn.Module):
     """Uses what no program has."""
 

@@ -147,12 +147,12 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
 
     rest: Iterator[Tensor] = iter(())
     if program.after is not None:
-        moving = [_flat(s) for s in (*past, *(new[step.new.index(n)] for n in program.known if n in step.new))]
+        moving = [_flat(s) for s in (*past, *(new[step.new.index(n)] for n in program.new))]
         rest = iter(program.after(*weights, *rows, *moving, *(_flat(k) for k in kept.values())))
     results: list[Tensor] = []
     for found in program.direct:
         if found is None:
-            results.append(next(rest).view(T, B, -1))
+            results.append(_masked(next(rest).view(T, B, -1), inside))
         else:
             results.append(new[found] if isinstance(found, int) else kept[found])
     shown = 1 + len(job.wanted.trace)
@@ -174,11 +174,12 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     )
     T, B = x.shape[:2]
     walk, inside, noise = job.walk(not job.call.reverse), job.inside(T), job.noise()
-    dy = x.new_zeros(T, B, step.dy.width) if upstream[0] is None else job.sorted(upstream[0])
+    # what comes after the loop sums over all rows: nothing may come from beyond their lengths
+    dy = x.new_zeros(T, B, step.dy.width) if upstream[0] is None else _masked(job.sorted(upstream[0]), inside)
     of_new = [new[step.new.index(n)] for n in program.new]
     named = [(step.x, x), *zip(step.noise.values(), noise, strict=True), (step.dy, dy)]
     for node, given in zip(step.dmarks.values(), upstream[1 + job.states :], strict=True):
-        named.append((node, x.new_zeros(T, B, node.width) if given is None else job.sorted(given)))
+        named.append((node, x.new_zeros(T, B, node.width) if given is None else _masked(job.sorted(given), inside)))
     named += [*zip(step.states, past, strict=True), *zip(program.new, of_new, strict=True)]
     named += zip(program.saved, saved, strict=True)
     buffers: dict[str, Entry] = {node.name: steps_of(tensor) for node, tensor in named}

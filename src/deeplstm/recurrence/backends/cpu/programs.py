@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -72,8 +73,8 @@ class Forward:
             step.new.index(n) if n in step.new else n if n in kept else None for n in results
         ]
         rest = [n for n, found in zip(results, self.direct, strict=True) if found is None]
-        self.known = [*leaves(step), *step.states, *(n for n in step.new if not n.is_leaf), *kept]
-        self.known = list(dict.fromkeys(self.known))
+        self.new = list(dict.fromkeys(n for n in step.new if not n.is_leaf))
+        self.known = [*leaves(step), *step.states, *self.new, *kept]
         self.after = straight_line(rest, self.known, self.loop.after) if rest else None
 
 
@@ -88,7 +89,7 @@ class Backward:
     def __init__(self, step: Step, element: Element, wanted: Wanted) -> None:
         program = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory)
         self.saved = program.saved
-        self.new = [n for n in step.new if not n.is_leaf]
+        self.new = list(dict.fromkeys(n for n in step.new if not n.is_leaf))
         self.leaves = list(
             dict.fromkeys([*leaves(step), step.dy, *step.dmarks.values(), *step.states, *self.new, *program.saved])
         )
@@ -135,13 +136,23 @@ class Known:
     def __init__(self, cell: nn.Module) -> None:
         self._programs: dict[Any, Programs | Unsupported] = {}
         self._attributes = _attributes(cell)
+        self._parts = list(_parts(cell))
         self._tensors = [
             (f"{prefix}.{name}" if prefix else name, own, name)
             for prefix, module in cell.named_modules()
-            for own in (module._parameters, module._buffers)
-            for name, tensor in own.items()
-            if tensor is not None
+            for own, names in _tensors_in(module)
+            for name in names
         ]
+
+    def is_current(self, cell: nn.Module) -> bool:
+        """Whether the cell still has the modules, parameters and buffers it had, by name; their values may change."""
+        return all(
+            now is not None
+            and then is not None
+            and now[0] is then[0]
+            and all(a[0] is b[0] and a[1] == b[1] for a, b in zip(now[1], then[1], strict=True))
+            for now, then in zip_longest(_parts(cell), self._parts)
+        )
 
     def weights(self, call: Call) -> dict[str, Tensor]:
         """Every tensor that the equations read: parameters, those given in their place, and buffers."""
@@ -172,16 +183,26 @@ class Known:
             return reason
 
 
+def _tensors_in(module: nn.Module) -> list[tuple[dict[str, Any], list[str]]]:
+    """A module's own parameters and buffers: where they are, and the names of those that are there."""
+    return [(own, [n for n, t in own.items() if t is not None]) for own in (module._parameters, module._buffers)]
+
+
+def _parts(cell: nn.Module) -> Iterator[tuple[type, list[tuple[dict[str, Any], list[str]]]]]:
+    for module in cell.modules():
+        yield type(module), _tensors_in(module)
+
+
 def _attributes(cell: nn.Module) -> list[Callable[[], Any]]:
     """Reads each number, flag or name that a cell's equations may depend on: attributes that are no tensors or modules."""
     readers: list[Callable[[], Any]] = []
     for module in cell.modules():
         own = module.__dict__
-        readers += [partial(len, own), partial(len, module._parameters), partial(len, module._buffers)]
+        readers.append(partial(len, own))
         for name, value in own.items():
             if isinstance(value, bool | int | float | str | type(None)):
                 readers.append(partial(own.get, name))
-            elif isinstance(value, tuple | list):
+            elif isinstance(value, tuple | list | set) or (isinstance(value, dict) and not name.startswith("_")):
                 readers.append(partial(_as_text, own, name))
             elif isinstance(value, Tensor):
                 readers.append(partial(_version, own, name))
@@ -203,8 +224,8 @@ _lock = RLock()
 def known_of(cell: nn.Module) -> Known:
     """What is known of a cell; forgotten with it."""
     found = _of_cells.get(cell)
-    if found is None:
-        found = _of_cells.setdefault(cell, Known(cell))
+    if found is None or not found.is_current(cell):
+        found = _of_cells[cell] = Known(cell)
     return found
 
 
