@@ -18,6 +18,9 @@ Step = Callable[..., tuple[Tensor, Any]] | nn.Module
 class Call:
     """What `scan` was asked to do, after its checks. Shapes as in `scan`; ``lengths`` is None where all are T.
 
+    ``batch_sizes`` (T,): x and y are packed as torch packs sequences, (rows, I) and (rows, O); then the state is in that
+    order too, and there are no lengths. Only kernels take it.
+
     ``notes``: what a backend found out while it was asked whether it can run the call, and needs again when it does.
     """
 
@@ -32,6 +35,7 @@ class Call:
     reverse: bool
     trace: tuple[str, ...] = ()
     memory: str = "save"
+    batch_sizes: Tensor | None = None
     notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 

@@ -7,6 +7,7 @@ plain LSTM is one stage: its four products and all its elementwise operators hav
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -41,6 +42,20 @@ class Place:
 
     buffer: Buffer
     column: int = 0
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Values that lie side by side in one buffer.
+
+    Attributes:
+        name, width: of the buffer.
+        nodes: each with its first column.
+    """
+
+    name: str
+    width: int
+    nodes: tuple[tuple[Node, int], ...]
 
 
 @dataclass(eq=False)
@@ -122,42 +137,54 @@ RESETS = Buffer("resets", 1, True, True)
 """Which rows are reset before a step."""
 
 
-def stages(split: Split, before: list[Product], *, resets: bool = False) -> Loop:
-    """Group a loop into stages and give every value that must be in memory a place."""
-    return _Planner(split, before).plan(resets)
+def stages(
+    split: Split,
+    before: list[Product],
+    *,
+    resets: bool = False,
+    wholes: Iterable[Columns] = (),
+    overwrites: bool = False,
+) -> Loop:
+    """Group a loop into stages and give every value that must be in memory a place.
+
+    Args:
+        split: the parts of a step.
+        before: the products that are done for all steps before the loop.
+        resets: whether carried values are exchanged.
+        wholes: values from outside that lie side by side.
+        overwrites: whether what is kept may overwrite what comes before the loop, where that has been read.
+    """
+    products = [Columns(f"before{n}", p.width, p.columns) for n, p in enumerate(before)]
+    return _Planner(split, [*wholes, *products], overwrites).plan(resets)
 
 
 class _Planner:
-    def __init__(self, split: Split, before: list[Product]) -> None:
-        self.split = split
+    def __init__(self, split: Split, wholes: list[Columns], overwrites: bool) -> None:
+        self.split, self.overwrites = split, overwrites
         self.computed = set(split.loop)
         self.places: dict[Node, Place] = {}
         self.level: dict[Node, int] = {}
         self.buffers: dict[str, Buffer] = {}
         self.by_key: dict[tuple[int, int, bool], Stage] = {}
-        self.cats: dict[Node, list[Place]] = {}
         self.homes: dict[Node, Stage] = {}
-        self._outside(before)
+        self._outside(wholes)
 
     def buffer(self, name: str, width: int, steps: bool, is_bool: bool = False) -> Buffer:
         if name not in self.buffers:
             self.buffers[name] = Buffer(name, width, steps, is_bool)
         return self.buffers[name]
 
-    def _outside(self, before: list[Product]) -> None:
+    def _outside(self, wholes: list[Columns]) -> None:
         """Where what the loop reads from outside lies."""
-        for node in sorted(self.split.outside, key=lambda n: n.id):
-            base, column = (node.args[0], node.attrs[0]) if node.op == "slice" else (node, 0)
-            self.places[node] = Place(self.buffer(base.name, base.width, True, base.is_bool), column)
-        for n, product in enumerate(before):
-            whole = None
-            for node, column in product.columns:
-                if node in self.split.before:
-                    whole = whole or self.buffer(f"before{n}", product.width, True)
-                    self.places[node] = Place(whole, column)
-        for node in self.split.before:
+        read = self.split.outside.union(self.split.before)
+        for whole in wholes:
+            for node, column in whole.nodes:
+                if node in read:
+                    self.places[node] = Place(self.buffer(whole.name, whole.width, True), column)
+        for node in sorted(read, key=lambda n: n.id):
             if node not in self.places:
-                self.places[node] = Place(self.buffer(node.name, node.width, True, node.is_bool))
+                base, column = (node.args[0], node.attrs[0]) if node.op == "slice" else (node, 0)
+                self.places[node] = Place(self.buffer(base.name, base.width, True, base.is_bool), column)
 
     # ---------------------------------------------------------------- levels
 
@@ -233,7 +260,9 @@ class _Planner:
             if node in split.following:
                 self.kept[node] = wanted[node][0]
             else:
-                self.kept[node] = Place(self.buffer(f"kept {node.name}", node.width, True, node.is_bool))
+                self.kept[node] = self._overwritten(node) or Place(
+                    self.buffer(f"kept {node.name}", node.width, True, node.is_bool)
+                )
                 wanted.setdefault(node, []).append(self.kept[node])
         for node in split.loop:
             if node.op == "cat":
@@ -256,6 +285,37 @@ class _Planner:
             self._storing(source).totals.append((source, Place(self.totals[total])))
         self.following = following
         self.carried = tuple(self.buffer(n.name, n.width, True) for n in split.carried)
+
+    def _overwritten(self, node: Node) -> Place | None:
+        """Where something lies that only the stage that stores a node reads, and only where it stores the same columns."""
+        if not self.overwrites or node.is_bool or node not in self.homes or node.op in (*REDUCTIONS, "cat"):
+            return None
+        for other in self.split.before:
+            place = self.places[other]
+            is_free = place not in self.kept.values() and not other.is_bool
+            if is_free and other.width == node.width and self._readers[other] == {self.homes[node]}:
+                return place
+        return None
+
+    @cached_property
+    def _readers(self) -> dict[Node, set[Stage | None]]:
+        """Which stages read what comes before the loop; None stands for what reads it otherwise."""
+        readers: dict[Node, set[Stage | None]] = {n: set() for n in self.split.before}
+
+        def read(node: Node, by: Stage | None) -> None:
+            if node in readers:
+                readers[node].add(by)
+            elif self.is_inline(node):
+                for n in node.inputs:
+                    read(n, by)
+
+        for node in self.split.loop:
+            for n in node.inputs:
+                if not self.is_inline(node):
+                    read(n, self.homes.get(node) if node.op != "linear" else None)
+        for node in (*self.split.kept, *self.split.following, *(total.args[0] for total in self.split.totals)):
+            read(node, None)
+        return readers
 
     def _storing(self, node: Node) -> Stage:
         """The stage that stores a node: its own, or the first that can."""

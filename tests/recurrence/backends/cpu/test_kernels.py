@@ -380,7 +380,7 @@ def test_nothing_is_written_beside_a_buffer(monkeypatch, dtype, H):
     """Every buffer is run inside a larger one, whose other bytes must stay."""
     run, room, spoilt = CompiledLoop.run, 4096, []
 
-    def guarded(self, walk, buffers, sources, like):
+    def guarded(self, batch, descending, buffers, sources, like):
         wide, inside = {}, {}
         for name, (tensor, *rest) in buffers.items():
             storage = tensor.untyped_storage()
@@ -392,7 +392,7 @@ def test_nothing_is_written_beside_a_buffer(monkeypatch, dtype, H):
             first = room // tensor.element_size() + tensor.storage_offset()
             moved = torch.empty(0, dtype=tensor.dtype).set_(raw.untyped_storage(), first, tensor.shape, tensor.stride())
             inside[name] = (moved, *rest)
-        run(self, walk, inside, sources, like)
+        run(self, batch, descending, inside, sources, like)
         for key, (name, raw) in wide.items():
             if not bool((raw[:room] == 77).all() and (raw[-room:] == 77).all()):
                 spoilt.append(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ...call import Call
-from ...lengths import mask
+from ...program.graph import Node
 from ...state import map_state, tensors_of
 from .. import reference
-from .compiled import Entry, Walk, one_of, pair_of, steps_of
+from . import batch as batches
+from .batch import Batch
+from .compiled import Entry, at_all_steps, at_slots, at_steps
 from .programs import Programs, Wanted
 
 Tensors = Sequence[Tensor]
@@ -27,65 +29,35 @@ class Job:
         programs: the cell's programs.
         wanted: what is wanted of them.
         call: as `scan` gave it; what the reference needs for second derivatives.
-        lengths: (B,), sorted from the longest row down; None where all are T.
-        order: the caller's number of each sorted row; None where they stand in order.
+        batch: which rows have which steps.
         names: of the weights.
     """
 
     programs: Programs
     wanted: Wanted
     call: Call
-    lengths: Tensor | None
-    order: Tensor | None
+    batch: Batch
     names: tuple[str, ...]
 
     @property
     def states(self) -> int:
         return len(self.programs.step.states)
 
-    def sorted(self, rows: Tensor, dim: int = 1) -> Tensor:
-        """Rows of the batch in the order in which they are run."""
-        return rows.contiguous() if self.order is None else rows.index_select(dim, self.order)
-
-    def unsorted(self, rows: Tensor, dim: int = 1) -> Tensor:
-        if self.order is None:
-            return rows
-        return torch.empty_like(rows).index_copy_(dim, self.order, rows)
-
-    def inside(self, T: int) -> Tensor | None:
-        """(T, B): which steps of the sorted rows lie inside their lengths."""
-        return None if self.lengths is None else mask(self.lengths, T)
-
     def parts(self, others: Tensors) -> tuple[Tensors, Tensors, Tensors]:
         """States, initial states, weights."""
         initials = self.states * (1 + self.wanted.resets)
         return others[: self.states], others[self.states : initials], others[initials:]
 
-    def resets(self) -> Tensor:
-        assert self.call.resets is not None
-        return self.sorted(self.call.resets)
-
-    def noise(self) -> list[Tensor]:
-        given = self.call.noise or {}
-        return [self.sorted(given[name]) for name in self.programs.step.noise]
-
-    def walk(self, descending: bool) -> Walk:
-        T, B = self.call.x.shape[:2]
-        if self.lengths is None:
-            return Walk(T, B, descending, torch.full((T,), B, dtype=torch.int64), None)
-        active = (self.lengths[None] > torch.arange(T)[:, None]).sum(1)
-        return Walk(T, B, descending, active, self.lengths.tolist())
-
 
 def job(call: Call, programs: Programs, names: tuple[str, ...], wanted: Wanted) -> Job:
-    """Sort the rows of a call, longest first: then the rows that have a step are always the first ones."""
-    order = lengths = None
-    if call.lengths is not None:
-        lengths = call.lengths
-        if bool((lengths[1:] > lengths[:-1]).any()):
-            order = lengths.argsort(descending=True, stable=True)
-            lengths = lengths[order]
-    return Job(programs, wanted, call, lengths, order, names)
+    """A call, with its rows in the order in which they are run."""
+    if call.batch_sizes is not None:
+        batch = batches.packed(call.batch_sizes)
+    elif call.lengths is not None:
+        batch = batches.unequal(*call.x.shape[:2], call.lengths)
+    else:
+        batch = batches.full(*call.x.shape[:2])
+    return Job(programs, wanted, call, batch, names)
 
 
 class Recurrence(torch.autograd.Function):
@@ -113,109 +85,131 @@ class Recurrence(torch.autograd.Function):
 def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Tensor]]:
     """Run the forward loop. Returns ([y, final states..., traces...], what the backward needs)."""
     states, initials, weights = job.parts(others)
-    program = job.programs.forward(job.wanted)
+    program, batch, descending = job.programs.forward(job.wanted), job.batch, job.call.reverse
     loop, step = program.loop, job.programs.step
-    T, B = x.shape[:2]
-    walk, inside = job.walk(job.call.reverse), job.inside(T)
-    x, noise = _masked(job.sorted(x), inside), job.noise()
-    rows = [_flat(x), *(_flat(n.expand(T, *n.shape[1:])) for n in noise)]
-    prepared = loop.prepare(*weights, *rows)
-    buffers: dict[str, Entry] = {"x": steps_of(x)}
-    buffers |= {node.name: steps_of(n) for node, n in zip(step.noise.values(), noise, strict=True)}
-    before = [t.contiguous().view(T, B, -1) for t in prepared[: len(loop.before)]]
-    buffers |= {name: steps_of(t) for name, t in zip(loop.before, before, strict=True)}
-    sequences = []
+    x = batch.enter(x)
+    buffers: dict[str, Entry] = {"x": at_steps(x, batch)}
+    rows: dict[Node, Tensor] = {step.x: x, **dict(zip(step.weights.values(), weights, strict=True))}
+    _noise(job, (*loop.known, *program.known), buffers, rows)
+    prepared = loop.prepare(*[rows[n] for n in loop.known])
+    before = {name: t.contiguous() for name, t in zip(loop.before, prepared, strict=False)}
+    buffers |= {name: at_steps(t, batch) for name, t in before.items()}
+    all_slots, tables = [], []
     for n, state in enumerate(states):
         is_read_later = job.wanted.gradient or job.wanted.resets or program.after is not None or n in program.direct
-        sequence = x.new_empty(T + 1 if is_read_later else 2, B, state.shape[1])
-        is_pair = sequence.shape[0] == 2
-        _enter(sequence, job.sorted(state, 0), walk)
-        sequences.append(sequence)
-        buffers[f"state{n}"] = (pair_of if is_pair else steps_of)(sequence, walk.read)
-        buffers[f"next state{n}"] = (pair_of if is_pair else steps_of)(sequence, walk.write)
-    past, new = _before_and_after(sequences, job.call.reverse)
+        table = batch.slots if is_read_later else batch.turns
+        slots = x.new_empty(batch.B + (batch.rows if is_read_later else batch.B), state.shape[1])
+        batch.begin(slots, batch.sorted(state), table, descending)
+        buffers[f"state{n}"], buffers[f"next state{n}"] = at_slots(slots, table, descending)
+        all_slots.append(slots)
+        tables.append(table)
+    past: list[Tensor] = []
     if initials:
-        past = [x.new_zeros(T, B, s.shape[1]) for s in states]
-        started = [job.sorted(initial, 0) for initial in initials]
-        buffers |= _reset_buffers(job, "state", past, [buffers[f"state{n}"] for n in range(len(states))], started)
+        past = [x.new_empty(batch.rows, s.shape[1]) for s in states]
+        started = [batch.sorted(initial) for initial in initials]
+        _resets(job, "state", [at_steps(p, batch) for p in past], started, buffers)
     kept = {}
-    for node in program.kept:
-        make = x.new_empty if inside is None else x.new_zeros
-        kept[node] = make((T, B, node.width), dtype=torch.bool if node.is_bool else x.dtype)
-        buffers[loop.loop.kept[node].buffer.name] = steps_of(kept[node])
-    loop.run(walk, buffers, prepared[len(loop.before) :], x)
+    whole_of: dict[str, Tensor] = dict(before)
+    for node, place in program.kept.items():
+        name = place.buffer.name
+        if name not in whole_of:
+            whole_of[name] = x.new_empty(
+                (batch.rows, place.buffer.width), dtype=torch.bool if node.is_bool else x.dtype
+            )
+            buffers[name] = at_steps(whole_of[name], batch)
+        whole = whole_of[name]
+        kept[node] = whole if whole.shape[1] == node.width else whole[:, place.column : place.column + node.width]
+    loop.run(batch, descending, buffers, prepared[len(before) :], x)
 
     rest: Iterator[Tensor] = iter(())
     if program.after is not None:
-        moving = [_flat(s) for s in (*past, *(new[step.new.index(n)] for n in program.new))]
-        rest = iter(program.after(*weights, *rows, *moving, *(_flat(k) for k in kept.values())))
+        rows |= kept
+        for n, node in enumerate(step.states):
+            if node in program.known:
+                rows[node] = past[n] if past else _read(batch, all_slots[n], descending)
+        rows |= {n: _written(batch, all_slots[step.new.index(n)], descending) for n in program.new}
+        rest = iter(program.after(*[rows[n] for n in program.known]))
     results: list[Tensor] = []
     for found in program.direct:
         if found is None:
-            results.append(_masked(next(rest).view(T, B, -1), inside))
+            results.append(next(rest))
         else:
-            results.append(new[found] if isinstance(found, int) else kept[found])
+            is_state = isinstance(found, int)
+            results.append(_written(batch, all_slots[found], descending) if is_state else kept[found])
     shown = 1 + len(job.wanted.trace)
-    y, *traces = (job.unsorted(_masked(r, inside)) for r in results[:shown])
-    finals = [job.unsorted(_leave(s, walk), 0) for s in sequences]
-    return [y, *finals, *traces], [x, *past, *new, *results[shown:]]
+    y, *traces = (batch.leave(r if r.is_contiguous() else r.contiguous()) for r in results[:shown])
+    finals = [batch.unsorted(batch.end(s, t, descending)) for s, t in zip(all_slots, tables, strict=True)]
+    saved = [whole_of[program.kept[whole.nodes[0][0]].buffer.name] for whole in program.wholes]
+    result_of = dict(zip(program.saved, results[shown:], strict=True))
+    apart = [result_of[n] for n in program.apart]
+    return [y, *finals, *traces], [x, *all_slots, *past, *saved, *apart]
 
 
 def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Run the backward loop. Returns the gradients of x, states and weights."""
-    program = job.programs.backward(job.wanted)
+    program, batch, descending = job.programs.backward(job.wanted), job.batch, not job.call.reverse
     loop, step = program.loop, job.programs.step
     states, initials, weights = job.parts(inputs[1:])
-    x, past, new, saved = (
-        keep[0],
-        keep[1 : 1 + job.states],
-        keep[1 + job.states :][: job.states],
-        keep[1 + 2 * job.states :],
-    )
-    T, B = x.shape[:2]
-    walk, inside, noise = job.walk(not job.call.reverse), job.inside(T), job.noise()
-    # what comes after the loop sums over all rows: nothing may come from beyond their lengths
-    dy = x.new_zeros(T, B, step.dy.width) if upstream[0] is None else _masked(job.sorted(upstream[0]), inside)
-    of_new = [new[step.new.index(n)] for n in program.new]
-    named = [(step.x, x), *zip(step.noise.values(), noise, strict=True), (step.dy, dy)]
-    for node, given in zip(step.dmarks.values(), upstream[1 + job.states :], strict=True):
-        named.append((node, x.new_zeros(T, B, node.width) if given is None else _masked(job.sorted(given), inside)))
-    named += [*zip(step.states, past, strict=True), *zip(program.new, of_new, strict=True)]
-    named += zip(program.saved, saved, strict=True)
-    buffers: dict[str, Entry] = {node.name: steps_of(tensor) for node, tensor in named}
-    rows = {node: _flat(t if t.shape[0] == T else t.expand(T, *t.shape[1:])) for node, t in named}
-    leaves = [*weights, *(rows[n] for n in program.leaves if n.kind == "rows")]
-    prepared = loop.prepare(*leaves)
-    before = [t.contiguous().view(T, B, -1) for t in prepared[: len(loop.before)]]
-    buffers |= {name: steps_of(t) for name, t in zip(loop.before, before, strict=True)}
+    given = iter(keep)
+    x = next(given)
+    all_slots = [next(given) for _ in states]
+    past = [next(given) for _ in initials]
+    buffers: dict[str, Entry] = {}
+    rows: dict[Node, Tensor] = dict(zip(step.weights.values(), weights, strict=True))
+
+    def at(node: Node, tensor: Tensor) -> None:
+        rows[node], buffers[node.name] = tensor, at_steps(tensor, batch)
+
+    for whole in program.wholes:
+        tensor = next(given)
+        buffers[whole.name] = at_steps(tensor, batch)
+        for node, column in whole.nodes:
+            rows[node] = tensor[:, column : column + node.width]
+    for node in program.apart:
+        at(node, next(given))
+    at(step.x, x)
+    for node, gradient in zip(
+        (step.dy, *step.dmarks.values()), (upstream[0], *upstream[1 + job.states :]), strict=True
+    ):
+        at(node, x.new_zeros(batch.rows, node.width) if gradient is None else batch.enter(gradient))
+    needs = {*loop.known, *program.known}
+    _noise(job, needs, buffers, rows)
+    for n, node in enumerate(step.states):
+        read, write = at_slots(all_slots[n], batch.slots, job.call.reverse)
+        buffers[node.name] = at_steps(past[n], batch) if past else read
+        if node in needs:
+            rows[node] = past[n] if past else _read(batch, all_slots[n], job.call.reverse)
+        buffers[step.new[n].name] = write
+        if step.new[n] in needs:
+            rows[step.new[n]] = _written(batch, all_slots[n], job.call.reverse)
+    prepared = loop.prepare(*[rows[n] for n in loop.known])
+    before = [t.contiguous() for t in prepared[: len(loop.before)]]
+    buffers |= {name: at_steps(t, batch) for name, t in zip(loop.before, before, strict=True)}
     carries = []
     for n, state in enumerate(states):
-        carry = x.new_empty(2, B, state.shape[1])
+        carry = x.new_empty(2 * batch.B, state.shape[1])
         final = upstream[1 + n]
-        _enter(carry, x.new_zeros(B, state.shape[1]) if final is None else job.sorted(final, 0), walk)
+        start = x.new_zeros(batch.B, state.shape[1]) if final is None else batch.sorted(final)
+        batch.begin(carry, start, batch.turns, descending)
         carries.append(carry)
-        buffers[f"dnew{n}"] = pair_of(carry, walk.read)
-        buffers[f"next dnew{n}"] = pair_of(carry, walk.write)
-    dinitials = [x.new_zeros(B, i.shape[1]) for i in initials]
+        buffers[f"dnew{n}"], buffers[f"next dnew{n}"] = at_slots(carry, batch.turns, descending)
+    dinitials = [x.new_zeros(batch.B, i.shape[1]) for i in initials]
     if initials:
-        unused = [buffers[f"dnew{n}"] for n in range(len(states))]
-        buffers |= _reset_buffers(job, "dnew", None, unused, dinitials)
-    kept = []
+        _resets(job, "dnew", None, dinitials, buffers)
     for node in program.kept:
-        make = x.new_empty if inside is None else x.new_zeros
-        kept.append(make((T, B, node.width), dtype=torch.bool if node.is_bool else x.dtype))
-        buffers[loop.loop.kept[node].buffer.name] = steps_of(kept[-1])
-    totals = [x.new_zeros(B, node.shape[0]) for node in program.totals]
-    buffers |= {loop.loop.totals[n].name: one_of(t) for n, t in zip(program.totals, totals, strict=True)}
-    loop.run(walk, buffers, prepared[len(loop.before) :], x)
+        place = loop.loop.kept[node]
+        tensor = x.new_empty((batch.rows, node.width), dtype=torch.bool if node.is_bool else x.dtype)
+        rows[node], buffers[place.buffer.name] = tensor, at_steps(tensor, batch)
+    totals = [x.new_zeros(batch.B, node.shape[0]) for node in program.totals]
+    buffers |= {loop.loop.totals[n].name: at_all_steps(t, batch) for n, t in zip(program.totals, totals, strict=True)}
+    loop.run(batch, descending, buffers, prepared[len(loop.before) :], x)
 
-    sums = [t.sum(0) for t in totals]
-    results = dict(zip(program.results, program.after(*leaves, *(_flat(k) for k in kept), *sums), strict=True))
+    rows |= {n: t.sum(0) for n, t in zip(program.totals, totals, strict=True)}
+    results = dict(zip(program.results, program.after(*[rows[n] for n in program.known]), strict=True))
     dx = None
     if job.wanted.x:
-        dx = x.new_zeros(x.shape) if program.dx is None else results[program.dx].view(T, B, -1)
-        dx = job.unsorted(_masked(dx, inside))
-    dstates = [job.unsorted(_leave(carry, walk), 0) for carry in carries]
+        dx = x.new_zeros(inputs[0].shape) if program.dx is None else batch.leave(results[program.dx].contiguous())
+    dstates = [batch.unsorted(batch.end(carry, batch.turns, descending)) for carry in carries]
     dweights: list[Tensor | None] = []
     for name, weight in zip(job.names, weights, strict=True):
         if name not in job.wanted.weights:
@@ -223,61 +217,47 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
             continue
         gradient = program.dweights[name]
         dweights.append(torch.zeros_like(weight) if gradient is None else results[gradient].view(weight.shape))
-    return [dx, *dstates, *(job.unsorted(d, 0) for d in dinitials), *dweights]
+    return [dx, *dstates, *(batch.unsorted(d) for d in dinitials), *dweights]
 
 
-def _reset_buffers(
-    job: Job, name: str, written: Tensors | None, past: Sequence[Entry], initial: Tensors
-) -> dict[str, Entry]:
+def _noise(job: Job, needed: Collection[Node], buffers: dict[str, Entry], rows: dict[Node, Tensor]) -> None:
+    """Masks: those that are the same at every step are spread over all rows only for what comes before and after the loop."""
+    batch = job.batch
+    for name, node in job.programs.step.noise.items():
+        mask = (job.call.noise or {})[name]
+        if mask.shape[0] == 1:
+            one = batch.sorted(mask[0]).contiguous()
+            buffers[node.name] = at_all_steps(one, batch)
+            if node in needed:
+                rows[node] = batch.every_step(one)
+        else:
+            rows[node] = batch.enter(mask)
+            buffers[node.name] = at_steps(rows[node], batch)
+
+
+def _resets(job: Job, name: str, written: Sequence[Entry] | None, initial: Tensors, buffers: dict[str, Entry]) -> None:
     """What a loop with resets reads and writes beside its carried values."""
-    found = {"resets": steps_of(job.resets()[..., None])}
+    assert job.call.resets is not None
+    buffers["resets"] = at_steps(job.batch.enter(job.call.resets[..., None]), job.batch)
     for n, tensor in enumerate(initial):
-        found[f"past {name}{n}"] = past[n]
-        found[f"initial {name}{n}"] = one_of(tensor)
+        buffers[f"past {name}{n}"] = buffers[f"{name}{n}"]
+        buffers[f"initial {name}{n}"] = at_all_steps(tensor, job.batch)
         if written is not None:
-            found[f"{name}{n}"] = steps_of(written[n])
-    return found
+            buffers[f"{name}{n}"] = written[n]
 
 
-def _before_and_after(sequences: Tensors, reverse: bool) -> tuple[list[Tensor], list[Tensor]]:
-    """Of states (T + 1, B, n): what each step reads, and what it writes."""
-    first, last = [s[:-1] for s in sequences], [s[1:] for s in sequences]
-    return (last, first) if reverse else (first, last)
+def _read(batch: Batch, slots: Tensor, descending: bool) -> Tensor:
+    """What every step has read of a carried value: (rows, n)."""
+    return slots[batch.B :] if descending else _first(batch, slots)
 
 
-def _flat(rows: Tensor) -> Tensor:
-    return rows.reshape(-1, rows.shape[-1])
+def _written(batch: Batch, slots: Tensor, descending: bool) -> Tensor:
+    """What every step has written."""
+    return _first(batch, slots) if descending else slots[batch.B :]
 
 
-def _masked(rows: Tensor, inside: Tensor | None) -> Tensor:
-    """Zeros beyond the lengths, where even NaN must not stay."""
-    return rows if inside is None else torch.where(inside[..., None], rows, rows.new_zeros(()))
-
-
-def _enter(slots: Tensor, start: Tensor, walk: Walk) -> None:
-    """Put what a recurrence starts from where each row's first step reads it: (slots, B, width) <- (B, width)."""
-    if walk.counts is not None and slots.shape[0] > 2:
-        slots.zero_()  # what no step writes is read with a mask, and must not be NaN
-    if not walk.descending:
-        slots[0] = start
-    elif walk.counts is None:
-        slots[walk.T % 2 if slots.shape[0] == 2 else walk.T] = start
-    else:
-        slots[_last_slots(walk, slots), torch.arange(walk.B)] = start
-
-
-def _leave(slots: Tensor, walk: Walk) -> Tensor:
-    """What each row's last step has written: (B, width)."""
-    if walk.descending:
-        return slots[0].clone()
-    if walk.counts is None:
-        return slots[walk.T % 2 if slots.shape[0] == 2 else walk.T].clone()
-    return slots[_last_slots(walk, slots), torch.arange(walk.B)]
-
-
-def _last_slots(walk: Walk, slots: Tensor) -> Tensor:
-    counts = torch.tensor(walk.counts)
-    return counts % 2 if slots.shape[0] == 2 else counts
+def _first(batch: Batch, slots: Tensor) -> Tensor:
+    return slots[: batch.rows] if batch.lengths is None else slots.index_select(0, batch.past)
 
 
 def _through_the_reference(

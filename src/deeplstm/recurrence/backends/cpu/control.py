@@ -28,6 +28,10 @@ def loop(b: ir.IRBuilder, start: ir.Value | int, end: ir.Value | int, name: str 
     b.position_at_end(after)
 
 
+def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return b.select(b.icmp_signed("<", x, y), x, y)
+
+
 def accumulate(
     b: ir.IRBuilder,
     steps: ir.Value,

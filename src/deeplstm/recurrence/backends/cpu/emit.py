@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -22,79 +21,11 @@ from ...program import free
 from ...program.graph import Node
 from ...program.stages import RESETS, Buffer, Loop, Place, Stage
 from . import math
-from .control import loop
-from .host import Host
-from .memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, splat
-from .tiles import Pass, Tiling, compute_element, product, tiling
-
-HEADER = 6
-"""Entries of the context before its buffers: T, first step, direction, active rows of each step, rows of each thread,
-packed weights."""
-PER_BUFFER = 4
-"""Address, bytes a step, mask of the slot, offset of the slot."""
-
-KERNEL, PREPARE = "run", "prepare"
-
-
-@dataclass(frozen=True)
-class Packed:
-    """A stage's products: how they are cut, and where each pass's panels start among the packed weights, in elements."""
-
-    stage: Stage
-    tile: Tiling
-    starts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a kernel's context holds, after its header.
-
-    Attributes:
-        buffers: in order, `PER_BUFFER` entries each.
-        sources: weights, and what torch computes of them, contiguous, an address each.
-        packed: of every stage with products.
-        packed_size: elements of all packed weights.
-    """
-
-    buffers: tuple[Buffer, ...]
-    sources: tuple[Node, ...]
-    packed: tuple[Packed, ...]
-    packed_size: int
-    element: Element
-    lanes: int
-
-    def buffer_at(self, buffer: Buffer) -> int:
-        return HEADER + PER_BUFFER * self.buffers.index(buffer)
-
-    def source_at(self, node: Node) -> int:
-        return HEADER + PER_BUFFER * len(self.buffers) + self.sources.index(node)
-
-    @property
-    def size(self) -> int:
-        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources)
-
-
-def layout(program: Loop, element: Element, host: Host) -> Layout:
-    """What a loop's kernel needs to be told."""
-    lanes = host.vector_bytes // (8 if element == "float64" else 4)
-    nodes = [*program.split.loop, *program.split.following]
-    sources = dict.fromkeys(free.view_of(n)[0] for node in nodes for n in node.inputs if n.kind == "free")
-    packed, at = [], 0
-    for stage in program.stages:
-        if not stage.groups:
-            continue
-        tile = tiling(stage, lanes, host)
-        starts = []
-        for done in tile.passes:
-            starts.append(at)
-            at += tile.panels * panel_size(done, tile, lanes)
-        packed.append(Packed(stage, tile, tuple(starts)))
-    return Layout(program.buffers, tuple(sources), tuple(packed), at, element, lanes)
-
-
-def panel_size(done: Pass, tile: Tiling, lanes: int) -> int:
-    """Elements of one packed panel."""
-    return done.input.width * len(done.linears) * tile.vectors * lanes
+from .control import least, loop
+from .layout import IS_SINGLE, KERNEL, PACKED, PER_BUFFER, Layout, panel_size
+from .memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, lanes_below, splat
+from .packing import emit_packing
+from .tiles import compute_element, product
 
 
 def emit(program: Loop, layout: Layout) -> ir.Module:
@@ -123,7 +54,7 @@ def emit(program: Loop, layout: Layout) -> ir.Module:
                 for stage in stages:
                     b.call(stage, [context, t, low, rows])
     b.ret_void()
-    _emit_prepare(module, layout)
+    emit_packing(module, layout)
     return module
 
 
@@ -180,48 +111,17 @@ class Rows:
         """Where a buffer's rows of this step start. To be asked for first where it dominates every use."""
         if buffer not in self.bases:
             b, at = self.b, self.layout.buffer_at(buffer)
-            base, stride, mask, offset = (self.entry(at + n) for n in range(PER_BUFFER))
-            slot = b.and_(b.add(self.t, offset), mask)
-            self.bases[buffer] = b.inttoptr(b.add(base, b.mul(slot, stride)), PTR, name=buffer.name.replace(" ", "."))
+            base, table = (b.inttoptr(self.entry(at + n), PTR) for n in range(PER_BUFFER))
+            first = b.load(b.gep(table, [self.t], source_etype=I64), typ=I64)
+            start = b.mul(first, I64(buffer.width))
+            stored = STORED[self.element(buffer)]
+            self.bases[buffer] = b.gep(base, [start], source_etype=stored, name=buffer.name.replace(" ", "."))
         return self.bases[buffer]
 
     def at(self, place: Place, row: ir.Value, column: ir.Value) -> ir.Value:
         b, buffer = self.b, place.buffer
         index = b.add(b.mul(row, I64(buffer.width)), b.add(column, I64(place.column)))
         return b.gep(self.base(buffer), [index], source_etype=STORED[self.element(buffer)])
-
-
-def _emit_prepare(module: ir.Module, layout: Layout) -> None:
-    """`PREPARE` (begin, end, context): pack the weights. [panel][k][linear][column], zeros beyond the last column."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64, I64, PTR]), PREPARE)
-    b = ir.IRBuilder(function.append_basic_block("entry"))
-    context = function.args[2]
-    stored = STORED[layout.element]
-    zero = ir.Constant(stored, 0)
-    entry = lambda n: b.inttoptr(b.load(b.gep(context, [I64(n)], source_etype=I64), typ=I64), PTR)  # noqa: E731
-    target = entry(5)
-    for packed in layout.packed:
-        tile, n = packed.tile, packed.stage.width
-        columns = tile.vectors * layout.lanes
-        for done, start in zip(tile.passes, packed.starts, strict=True):
-            per_k = len(done.linears) * columns
-            for i, linear in enumerate(done.linears):
-                node, offset, (along_k, along_n) = free.view_of(linear.args[1])
-                source = b.gep(entry(layout.source_at(node)), [I64(offset)], source_etype=stored)
-                with loop(b, 0, tile.panels * columns, "column") as column:
-                    panel, within = b.sdiv(column, I64(columns)), b.srem(column, I64(columns))
-                    at = b.add(
-                        b.mul(panel, I64(panel_size(done, tile, layout.lanes))), b.add(within, I64(start + i * columns))
-                    )
-                    inside = b.icmp_signed("<", column, I64(n))
-                    read = b.mul(b.select(inside, column, I64(0)), I64(along_n))
-                    with loop(b, 0, done.input.width, "k") as k:
-                        value = b.load(
-                            b.gep(source, [b.add(read, b.mul(k, I64(along_k)))], source_etype=stored), typ=stored
-                        )
-                        out = b.gep(target, [b.add(at, b.mul(k, I64(per_k)))], source_etype=stored)
-                        b.store(b.select(inside, value, zero), out)
-    b.ret_void()
 
 
 @contextmanager
@@ -250,7 +150,7 @@ class _StageEmitter:
         self.products: dict[tuple[int, int], ir.Function] = {}
         if self.tile is not None:
             for p, done in enumerate(self.tile.passes):
-                for rows in range(1, self.tile.rows + 1):
+                for rows in range(self.tile.rows + 1):
                     name = f"stage{number}.product{p}.rows{rows}"
                     place = program.places[done.input]
                     row_bytes = place.buffer.width * BYTES[layout.element]
@@ -313,17 +213,14 @@ class _StageEmitter:
                     chunk = tile.chunk(done, types)
                     with loop(b, 0, -(-done.input.width // chunk), "chunk") as c:
                         k = b.mul(c, I64(chunk))
-                        steps = self._least(b.sub(I64(done.input.width), k), I64(chunk))
+                        steps = least(b, b.sub(I64(done.input.width), k), I64(chunk))
                         with _spread(b, top, bottom, tile.rows, "block") as (row, end):
                             self._products(p, panel, k, steps, top, row, end)
                 left = b.sub(I64(-(-self.stage.width // types.lanes)), b.mul(panel, I64(tile.vectors)))
-                vectors = self._least(left, I64(tile.vectors))
+                vectors = least(b, left, I64(tile.vectors))
                 with loop(b, top, bottom, "row") as row, loop(b, 0, vectors, "vector") as v:
                     column = b.add(first, b.mul(v, I64(types.lanes)))
                     self._vector(row, column, self._from_tile(b.sub(row, top), v), {})
-
-    def _least(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        return self.b.select(self.b.icmp_signed("<", x, y), x, y)
 
     def _products(
         self, p: int, panel: ir.Value, k: ir.Value, steps: ir.Value, top: ir.Value, row: ir.Value, end: ir.Value
@@ -336,19 +233,20 @@ class _StageEmitter:
         at = b.add(b.mul(panel, I64(panel_size(done, tile, types.lanes))), I64(self.packed.starts[p]))
         at = b.add(at, b.mul(k, I64(len(done.linears) * tile.vectors * types.lanes)))
         stored = STORED[self.layout.element]
-        weights = b.gep(b.inttoptr(self.rows.entry(5), PTR), [at], source_etype=stored)
+        weights = b.gep(b.inttoptr(self.rows.entry(PACKED), PTR), [at], source_etype=stored)
         start = self.rows.at(self.program.places[done.input], row, k)
         offset = b.mul(b.sub(row, top), I64(tile.vectors))
         accumulators = b.gep(self.scratch, [offset], source_etype=types.type)
         self._by_rows(b.sub(end, row), p, [start, weights, accumulators, steps])
 
     def _by_rows(self, rows: ir.Value, p: int, arguments: list[ir.Value]) -> None:
-        """Call the product for this number of rows."""
+        """Call the product for this number of rows; 0 is the one for a batch of a single row."""
         b, tile = self.b, self.tile
         assert tile is not None
         after = b.append_basic_block("done")
-        switch = b.switch(rows, after)
-        for r in range(1, tile.rows + 1):
+        is_single = b.icmp_signed("!=", self.rows.entry(IS_SINGLE), I64(0))
+        switch = b.switch(b.select(is_single, I64(0), rows), after)
+        for r in range(tile.rows + 1):
             block = b.append_basic_block(f"rows{r}")
             switch.add_case(I64(r), block)
             b.position_at_end(block)
@@ -408,9 +306,7 @@ class _StageEmitter:
         b, types, stage = self.b, self.types, self.stage
         mask = None
         if self.is_masked:
-            lanes = ir.Constant(ir.VectorType(I32, types.lanes), list(range(types.lanes)))
-            left = b.trunc(b.sub(I64(stage.width), column), I32)
-            mask = b.icmp_signed("<", lanes, splat(b, left, types.lanes))
+            mask = lanes_below(b, b.sub(I64(stage.width), column), types.lanes)
         done: dict[Node, ir.Value] = {}
 
         def value(node: Node | float) -> ir.Value:
@@ -440,13 +336,17 @@ class _StageEmitter:
                 return value(node.args[0])
             return emit_operator(b, types, node.op, [value(a) for a in node.args])
 
-        for node, place in stage.stores:
-            self._put(value(node), place, row, column, mask)
-        for node, place in stage.totals:
+        values = [
+            value(node) for node, _ in stage.stores
+        ]  # all first: a store may overwrite what one of them is made of
+        added = [value(node) for node, _ in stage.totals]
+        summed = [value(node.args[0]) for node in sums]
+        for computed, (_, place) in zip(values, stage.stores, strict=True):
+            self._put(computed, place, row, column, mask)
+        for computed, (_, place) in zip(added, stage.totals, strict=True):
             at, element = self.rows.at(place, row, column), self.rows.element(place.buffer)
-            self._put(b.fadd(types.load(b, at, element, mask), value(node)), place, row, column, mask)
-        for node, at in sums.items():
-            part = value(node.args[0])
+            self._put(b.fadd(types.load(b, at, element, mask), computed), place, row, column, mask)
+        for part, (node, at) in zip(summed, sums.items(), strict=True):
             if mask is not None:
                 part = b.select(mask, part, math.splat(types.type, _NEUTRAL[node.op]))
             total = _COMBINE[node.op](b, types.load(b, at, compute_element(types)), part)

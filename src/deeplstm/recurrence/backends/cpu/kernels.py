@@ -13,8 +13,8 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from . import cache
-from .emit import KERNEL, PREPARE
 from .host import Host
+from .layout import KERNEL, PREPARE
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 _lock = Lock()  # LLVM's compiler objects are not for two threads at once
@@ -23,16 +23,21 @@ _kernels: WeakValueDictionary[str, Kernel] = WeakValueDictionary()  # those in u
 _TUNING = {"speed_level": 2, "loop_vectorization": False, "slp_vectorization": False, "loop_unrolling": False}
 
 
+class Function:
+    """``call(begin, end, context)`` does the parts begin to end of some work, without the interpreter lock."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+        self.call = _FUNCTION(address)
+
+
 class Kernel:
-    """Machine code: ``call(begin, end, context)`` runs the rows of threads begin to end, without the interpreter lock;
-    ``prepare`` packs the weights before.
-    """
+    """Machine code: ``run`` runs the rows of each thread; ``prepare`` packs the weights before."""
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine  # keeps the code in memory
-        self.address: int = engine.get_function_address(KERNEL)
-        self.call = _FUNCTION(self.address)
-        self.prepare = _FUNCTION(engine.get_function_address(PREPARE))
+        self.run = Function(engine.get_function_address(KERNEL))
+        self.prepare = Function(engine.get_function_address(PREPARE))
 
 
 def compile_ir(text: str, host: Host) -> Kernel:

@@ -41,7 +41,7 @@ class Vectors:
             value = b.load(pointer, typ=stored)
             value.align = BYTES[element]
         else:
-            load = _masked(b, "load", stored)
+            load = masked(b, "load", stored)
             value = b.call(load, [pointer, I32(BYTES[element]), mask, ir.Constant(stored, None)])
         return self._widened(b, value, element)
 
@@ -58,7 +58,7 @@ class Vectors:
         if mask is None:
             b.store(value, pointer).align = BYTES[element]
         else:
-            b.call(_masked(b, "store", value.type), [value, pointer, I32(BYTES[element]), mask])
+            b.call(masked(b, "store", value.type), [value, pointer, I32(BYTES[element]), mask])
 
     def store_first(self, b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, element: Element) -> None:
         """The first lane alone."""
@@ -103,7 +103,14 @@ def _splat(type: ir.Type, number: int) -> ir.Constant:
     return ir.Constant(type, [number] * type.count if isinstance(type, ir.VectorType) else number)
 
 
-def _masked(b: ir.IRBuilder, what: str, vector: ir.VectorType) -> ir.Function:
+def lanes_below(b: ir.IRBuilder, left: ir.Value, lanes: int) -> ir.Value:
+    """A mask of the first ``left`` lanes."""
+    numbers = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
+    return b.icmp_signed("<", numbers, splat(b, b.trunc(left, I32), lanes))
+
+
+def masked(b: ir.IRBuilder, what: str, vector: ir.VectorType) -> ir.Function:
+    """LLVM's masked "load" or "store" of a vector."""
     name = f"llvm.masked.{what}.v{vector.count}{_suffix(vector.element)}.p0"
     if name in b.module.globals:
         return b.module.globals[name]

@@ -10,9 +10,9 @@ from llvmlite import ir
 
 from . import threads as pool
 from .control import accumulate, loop
-from .emit import KERNEL, PREPARE
 from .host import Host, host
 from .kernels import compile_ir
+from .layout import KERNEL, PREPARE
 from .math import fma
 from .memory import I64, PTR, Vectors
 
@@ -39,7 +39,7 @@ def fma_peak(threads: int) -> float:
     def seconds(threads: int, steps: int) -> float:
         context = (ctypes.c_int64 * 3)(steps, numbers.data_ptr(), results.data_ptr())
         start = time.perf_counter()
-        pool.run(kernel, threads, ctypes.addressof(context))
+        pool.run(kernel.run, threads, ctypes.addressof(context))
         return time.perf_counter() - start
 
     steps, wanted = 1000, SECONDS / ROUNDS

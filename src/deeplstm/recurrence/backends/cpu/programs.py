@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +20,9 @@ from ...program.graph import Node
 from ...program.interpret import straight_line
 from ...program.program import backward, forward
 from ...program.rows import Unsupported
+from ...program.stages import Buffer, Columns, Place
 from ...state import tensors_of
-from .compiled import CompiledLoop
+from .compiled import CompiledLoop, needed
 from .memory import Element
 
 ELEMENTS: dict[torch.dtype, Element] = {
@@ -55,9 +56,13 @@ class Forward:
 
     Attributes:
         saved: nodes that the backward reads, beside inputs and states.
+        kept: nodes that the loop keeps, and the buffers they are columns of, each with its width.
+        wholes: the buffers among those that hold saved nodes, in the order in which they are saved.
+        apart: the other saved nodes.
         known: what ``after`` reads: weights, x, noise, states before and after each step, kept nodes.
-        after: gives y, traces and saved nodes, (T * B, width), but for those that ``direct`` has.
+        after: gives y, traces and saved nodes, (rows, width), but for those that ``direct`` has.
         direct: y, traces and saved nodes in order: the number of a state, a kept node, or None where ``after`` gives it.
+        first, last: the names of the buffers that a step reads carried values from, and writes them to.
     """
 
     def __init__(self, step: Step, element: Element, wanted: Wanted) -> None:
@@ -65,40 +70,58 @@ class Forward:
         if wanted.gradient:
             self.saved = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory).saved
         program = forward(step, trace=wanted.trace, saved=self.saved)
-        self.loop = CompiledLoop(step.graph, program.split, element, leaves(step), resets=wanted.resets)
+        self.loop = CompiledLoop(
+            step.graph, program.split, element, leaves(step), resets=wanted.resets, overwrites=bool(self.saved)
+        )
         results = [step.y, *(step.marks[name] for name in wanted.trace), *self.saved]
-        kept = [n for n in self.loop.loop.kept if n not in step.new]
+        kept = {n: place for n, place in self.loop.loop.kept.items() if n not in step.new}
         self.kept = kept
         self.direct: list[int | Node | None] = [
             step.new.index(n) if n in step.new else n if n in kept else None for n in results
         ]
         rest = [n for n, found in zip(results, self.direct, strict=True) if found is None]
         self.new = list(dict.fromkeys(n for n in step.new if not n.is_leaf))
-        self.known = [*leaves(step), *step.states, *self.new, *kept]
+        self.known = needed(rest, [*leaves(step), *step.states, *self.new, *kept], self.loop.after)
         self.after = straight_line(rest, self.known, self.loop.after) if rest else None
+        self.wholes = _side_by_side(kept, self.saved)
+        together = {n for whole in self.wholes for n, _ in whole.nodes}
+        self.apart = [n for n in self.saved if n not in together]
+
+
+def _side_by_side(kept: dict[Node, Place], saved: Collection[Node]) -> tuple[Columns, ...]:
+    """Saved nodes by the buffer that they are columns of."""
+    of: dict[Buffer, list[tuple[Node, int]]] = {}
+    for node in saved:
+        if node in kept and not node.is_bool:
+            of.setdefault(kept[node].buffer, []).append((node, kept[node].column))
+    return tuple(Columns(f"saved{n}", b.width, tuple(nodes)) for n, (b, nodes) in enumerate(of.items()))
 
 
 class Backward:
     """The backward loop and what follows it.
 
     Attributes:
+        wholes, apart: of `Forward`.
         known: what ``after`` reads.
         after: gives dx (where wanted) and the gradients of weights that are not zero.
     """
 
-    def __init__(self, step: Step, element: Element, wanted: Wanted) -> None:
+    def __init__(self, step: Step, element: Element, wanted: Wanted, forward: Forward) -> None:
         program = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory)
-        self.saved = program.saved
+        self.wholes, self.apart = forward.wholes, forward.apart
         self.new = list(dict.fromkeys(n for n in step.new if not n.is_leaf))
         self.leaves = list(
             dict.fromkeys([*leaves(step), step.dy, *step.dmarks.values(), *step.states, *self.new, *program.saved])
         )
-        self.loop = CompiledLoop(step.graph, program.split, element, self.leaves, resets=wanted.resets)
+        self.loop = CompiledLoop(
+            step.graph, program.split, element, self.leaves, resets=wanted.resets, wholes=self.wholes
+        )
         self.totals = list(self.loop.loop.totals)
         self.kept = list(self.loop.loop.kept)
         self.dx, self.dweights = program.dx, program.dweights
         self.results = [d for d in (program.dx, *program.dweights.values()) if d is not None]
-        self.known = list(dict.fromkeys([*self.leaves, *self.kept, *self.totals]))
+        known = list(dict.fromkeys([*self.leaves, *self.kept, *self.totals]))
+        self.known = needed(self.results, known, self.loop.after)
         self.after = straight_line(self.results, self.known, self.loop.after)
 
 
@@ -125,9 +148,13 @@ class Programs:
         found = self._made.get((kind, wanted))
         if found is None:
             with self._lock:
-                found = self._made.get((kind, wanted)) or kind(self.step, self.element, wanted)
+                found = self._made.get((kind, wanted)) or self._make(kind, wanted)
                 self._made[kind, wanted] = found
         return found
+
+    def _make(self, kind: type, wanted: Wanted) -> Any:
+        others = (self.forward(wanted),) if kind is Backward else ()
+        return kind(self.step, self.element, wanted, *others)
 
 
 class Known:

@@ -9,8 +9,13 @@ from typing import Any
 
 import torch
 
+from .kernels import Function
+
 SMALL = 20_000
 """Numbers computed below which a second thread costs more than it brings."""
+
+SMALL_PACKING = 64 * 1024
+"""Numbers packed below which the same holds."""
 
 
 def share(work: int, B: int, counts: list[int] | None) -> list[int]:
@@ -28,12 +33,17 @@ def share(work: int, B: int, counts: list[int] | None) -> list[int]:
     return [*bounds, B]
 
 
-def run(kernel: Any, threads: int, context: int) -> None:
-    """Run a kernel on each thread's rows."""
-    if threads == 1:
-        kernel.call(0, 1, context)
+def parts(size: int) -> int:
+    """In how many parts to pack so many weights."""
+    return torch.get_num_threads() if size >= SMALL_PACKING else 1
+
+
+def run(function: Function, count: int, context: int) -> None:
+    """Call ``function(begin, end, context)``, with all numbers below ``count`` shared out to threads."""
+    if count == 1:
+        function.call(0, 1, context)
     else:
-        _parallel_for()(0, threads, 1, kernel.address, context)
+        _parallel_for()(0, count, 1, function.address, context)
 
 
 @cache

@@ -43,13 +43,15 @@ class Tiling:
     """How a stage's products are cut: panels of ``vectors`` times the lanes, blocks of at most ``rows`` rows.
 
     A packed panel of a pass holds, for each k, ``vectors`` vectors of each of its linears. Accumulators lie in a tile,
-    [linear][row][vector], between products and elementwise part, and from one chunk of K to the next.
+    [linear][row][vector], between products and elementwise part, and from one chunk of K to the next. A batch of one row
+    has ``ways`` sets of accumulators.
     """
 
     passes: tuple[Pass, ...]
     vectors: int
     rows: int
     panels: int
+    ways: int
 
     @property
     def linears(self) -> int:
@@ -79,14 +81,20 @@ def tiling(stage: Stage, lanes: int, host: Host) -> Tiling:
     widest = max(len(p.linears) for p in passes)
     vectors = min(columns, max(1, MOST_VECTORS // widest))
     rows = min(14, (host.registers - 1) // (widest * vectors) - 1)
-    return Tiling(tuple(passes), vectors, max(1, rows), -(-columns // vectors))
+    ways = max(1, host.registers // 2 // (widest * vectors))
+    return Tiling(tuple(passes), vectors, max(1, rows), -(-columns // vectors), ways)
 
 
 def product(
     module: ir.Module, name: str, done: Pass, tile: Tiling, rows: int, row_bytes: int, types: Vectors, stored: Element
 ) -> ir.Function:
-    """``name(input, panel, tile, steps)``: add the products of so many steps of K to the accumulators in the tile."""
+    """``name(input, panel, tile, steps)``: add the products of so many steps of K to the accumulators in the tile.
+
+    ``rows`` 0 is for the only row of a batch: its few accumulators would wait for each other, so that every other step of K has
+    accumulators of its own. Other batches do not use it, lest a row's last bits depend on which rows a thread has.
+    """
     count = len(done.linears) * tile.vectors
+    ways, rows = (tile.ways, 1) if rows == 0 else (1, rows)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64]), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
@@ -113,18 +121,24 @@ def product(
         return results
 
     sums = [types.load(b, place, compute_element(types)) for place in places]
-    for unroll in (2, 1):
-        start = I64(0) if unroll == 2 else b.and_(steps, I64(-2))
+    unroll, each = max(2, ways), len(places)
+    sums += [ir.Constant(types.type, None)] * (each * (ways - 1))
 
-        def body(k: ir.Value, sums: list[ir.Value], unroll: int = unroll, start: ir.Value = start) -> list[ir.Value]:
-            first = b.add(b.mul(k, I64(unroll)), start)
-            for n in range(unroll):
-                sums = step(b.add(first, I64(n)), sums)
-            return sums
+    def several(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        first = b.mul(k, I64(unroll))
+        for n in range(unroll):
+            way = slice(n % ways * each, (n % ways + 1) * each)
+            sums[way] = step(b.add(first, I64(n)), sums[way])
+        return sums
 
-        times = b.lshr(steps, I64(1)) if unroll == 2 else b.and_(steps, I64(1))
-        sums = accumulate(b, times, sums, body)
-    for place, value in zip(places, sums, strict=True):
+    times = b.udiv(steps, I64(unroll))
+    sums = accumulate(b, times, sums, several)
+    done_steps = b.mul(times, I64(unroll))
+    rest = lambda k, sums: [*step(b.add(k, done_steps), sums[:each]), *sums[each:]]  # noqa: E731
+    sums = accumulate(b, b.sub(steps, done_steps), sums, rest)
+    for way in range(1, ways):
+        sums[:each] = [b.fadd(x, y) for x, y in zip(sums[:each], sums[way * each : (way + 1) * each], strict=True)]
+    for place, value in zip(places, sums[:each], strict=True):
         types.store(b, value, place, compute_element(types))
     b.ret_void()
     return function

@@ -1,0 +1,82 @@
+"""What a kernel is told: where its buffers and weights lie, and how the weights are packed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...program import free
+from ...program.graph import Node
+from ...program.stages import Buffer, Loop, Stage
+from .host import Host
+from .memory import Element
+from .tiles import Pass, Tiling, tiling
+
+HEADER = 8
+"""Entries of the context before its buffers: T, first step, direction, active rows of each step, rows of each thread,
+packed weights, whether there is only one row, in how many parts the weights are packed."""
+PACKED, IS_SINGLE, PARTS = 5, 6, 7
+PER_BUFFER = 2
+"""Address, and the address of a table: at place t the number of the first row of step t."""
+
+KERNEL, PREPARE = "run", "prepare"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A stage's products: how they are cut, and where each pass's panels start among the packed weights, in elements."""
+
+    stage: Stage
+    tile: Tiling
+    starts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a kernel's context holds, after its header.
+
+    Attributes:
+        buffers: in order, `PER_BUFFER` entries each.
+        sources: weights, and what torch computes of them, contiguous, an address each.
+        packed: of every stage with products.
+        packed_size: elements of all packed weights.
+    """
+
+    buffers: tuple[Buffer, ...]
+    sources: tuple[Node, ...]
+    packed: tuple[Packed, ...]
+    packed_size: int
+    element: Element
+    lanes: int
+
+    def buffer_at(self, buffer: Buffer) -> int:
+        return HEADER + PER_BUFFER * self.buffers.index(buffer)
+
+    def source_at(self, node: Node) -> int:
+        return HEADER + PER_BUFFER * len(self.buffers) + self.sources.index(node)
+
+    @property
+    def size(self) -> int:
+        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources)
+
+
+def layout(program: Loop, element: Element, host: Host) -> Layout:
+    """What a loop's kernel needs to be told."""
+    lanes = host.vector_bytes // (8 if element == "float64" else 4)
+    nodes = [*program.split.loop, *program.split.following]
+    sources = dict.fromkeys(free.view_of(n)[0] for node in nodes for n in node.inputs if n.kind == "free")
+    packed, at = [], 0
+    for stage in program.stages:
+        if not stage.groups:
+            continue
+        tile = tiling(stage, lanes, host)
+        starts = []
+        for done in tile.passes:
+            starts.append(at)
+            at += tile.panels * panel_size(done, tile, lanes)
+        packed.append(Packed(stage, tile, tuple(starts)))
+    return Layout(program.buffers, tuple(sources), tuple(packed), at, element, lanes)
+
+
+def panel_size(done: Pass, tile: Tiling, lanes: int) -> int:
+    """Elements of one packed panel."""
+    return done.input.width * len(done.linears) * tile.vectors * lanes
