@@ -12,14 +12,15 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch._decomp import core_aten_decompositions
+from torch import Tensor, fx, nn
+from torch._decomp import _core_aten_decompositions_post_autograd
 from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorException
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ...cells.mark import collecting, found_mark
 from .graph import Graph, Node
 from .lower import lower
+from .record import Mutates, Recorder
 from .rows import Rows, Unsupported
 
 BATCH = 1_000_003
@@ -94,36 +95,10 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
             y, new = call(dict(zip(names, weights, strict=True)), x, tuple(states) if s.is_tuple else states[0], given)
         return [y, *(new if s.is_tuple else (new,)), *(found_mark(marks, name) for name in s.trace)]
 
-    fake = FakeTensorMode(allow_non_fake_inputs=True)  # constants that torch's own derivatives make
-    with fake:
-
-        def rows(width: int, dtype: torch.dtype = s.dtype) -> Tensor:
-            return torch.empty(BATCH, width, dtype=dtype)
-
-        weights = [torch.empty(shape, dtype=s.dtype) for _, shape in s.weights]
-        x, states = rows(s.x), [rows(width) for width in s.states]
-        noise = [rows(width, torch.bool if is_mask else s.dtype) for _, width, is_mask in s.noise]
     try:
-        with fake:
-            outputs = forward(weights, x, states, noise)
-            _check_outputs(outputs, s)
-            upstream = [torch.empty_like(o) for o in outputs]
-
-        def joint(weights: Any, x: Any, states: Any, noise: Any, upstream: Any) -> Any:
-            outputs, pull = torch.func.vjp(lambda w, x, s: forward(w, x, s, noise), weights, x, states)[:2]
-            return [*outputs, *_leaves_of(pull(upstream))]
-
-        traced = make_fx(
-            torch.func.functionalize(joint), decomposition_table=_decompositions(), record_stack_traces=True
-        )(weights, x, states, noise, upstream)
-    except UnsupportedFakeTensorException as error:
-        raise Unsupported(str(error).splitlines()[0]) from error
-    except (
-        torch._subclasses.fake_tensor.DynamicOutputShapeException,
-        torch._subclasses.fake_tensor.DataDependentOutputException,
-    ) as error:
-        raise Unsupported("a branch on the values of tensors") from error
-    traced.graph.eliminate_dead_code()
+        traced, outputs = _recorded(forward, s)
+    except Mutates:
+        traced, outputs = _traced(forward, s)
 
     graph = Graph()
     leaf = lambda name, width, is_bool=False: graph.node("input", attrs=[name], shape=[width], is_bool=is_bool)  # noqa: E731
@@ -134,7 +109,7 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
     dy = leaf("dy", outputs[0].shape[1])
     dnew = [leaf(f"dnew{n}", width) for n, width in enumerate(s.states)]
     dmarks = [leaf(f"dmark {name}", o.shape[1]) for name, o in zip(s.trace, outputs[1 + len(s.states) :], strict=True)]
-    results = lower(graph, traced, [*w_leaves, x_leaf, *state_leaves, *noise_leaves, dy, *dnew, *dmarks], BATCH)
+    results = lower(graph, *traced, [*w_leaves, x_leaf, *state_leaves, *noise_leaves, dy, *dnew, *dmarks], BATCH)
     outs, results = results[: len(outputs)], results[len(outputs) :]
     dweights, dx, dstates = results[: len(names)], results[len(names)], results[len(names) + 1 :]
     joiner = _Joiner(graph)
@@ -157,6 +132,81 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
         s,
         graph,
     )
+
+
+Traced = tuple[tuple[fx.Graph, dict[str, Tensor]], list[Tensor]]
+"""A graph with its constants, and the outputs of the forward step."""
+
+
+def _inputs(s: Signature, device: str) -> tuple[list[Tensor], Tensor, list[Tensor], list[Tensor]]:
+    """Tensors to call a step with: weights, x, states, noise."""
+
+    def rows(width: int, dtype: torch.dtype = s.dtype) -> Tensor:
+        return torch.empty(BATCH, width, dtype=dtype, device=device)
+
+    weights = [torch.empty(shape, dtype=s.dtype, device=device) for _, shape in s.weights]
+    noise = [rows(width, torch.bool if is_mask else s.dtype) for _, width, is_mask in s.noise]
+    return weights, rows(s.x), [rows(width) for width in s.states], noise
+
+
+def _recorded(forward: Callable[..., list[Tensor]], s: Signature) -> Traced:
+    """The quick way: run the step and torch's own backward of it on tensors without numbers.
+
+    Raises: `Mutates`, where operators must be made functional first.
+    """
+    weights, x, states, noise = _inputs(s, "meta")
+    recorder = Recorder(_decompositions())
+    inputs = [*weights, x, *states]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    for tensor in (*inputs, *noise):
+        recorder.input("input", tensor)
+    try:
+        with recorder:
+            outputs = forward(weights, x, states, noise)
+            _check_outputs(outputs, s)
+        upstream = [recorder.input("upstream", torch.empty_like(o)) for o in outputs]
+        pairs = [(o, u) for o, u in zip(outputs, upstream, strict=True) if o.requires_grad]
+        gradients: Sequence[Tensor | None] = [None] * len(inputs)
+        if pairs:
+            with recorder:  # with a graph of the gradients too: else torch adds them up in place
+                gradients = torch.autograd.grad(
+                    [o for o, _ in pairs], inputs, [u for _, u in pairs], create_graph=True, allow_unused=True
+                )
+    except NotImplementedError as error:
+        raise Unsupported(str(error).splitlines()[0]) from error
+    recorder.output([*outputs, *gradients])
+    return (recorder.graph, recorder.constants), outputs
+
+
+def _traced(forward: Callable[..., list[Tensor]], s: Signature) -> Traced:
+    """The long way, which makes functional what works in place; it imports much of torch's compiler."""
+    fake = FakeTensorMode(allow_non_fake_inputs=True)  # constants that torch's own derivatives make
+    with fake:
+        weights, x, states, noise = _inputs(s, "cpu")
+    try:
+        with fake:
+            outputs = forward(weights, x, states, noise)
+            _check_outputs(outputs, s)
+            upstream = [torch.empty_like(o) for o in outputs]
+
+        def joint(weights: Any, x: Any, states: Any, noise: Any, upstream: Any) -> Any:
+            outputs, pull = torch.func.vjp(lambda w, x, s: forward(w, x, s, noise), weights, x, states)[:2]
+            return [*outputs, *_leaves_of(pull(upstream))]
+
+        traced = make_fx(
+            torch.func.functionalize(joint), decomposition_table=_decompositions(), record_stack_traces=True
+        )(weights, x, states, noise, upstream)
+    except UnsupportedFakeTensorException as error:
+        raise Unsupported(str(error).splitlines()[0]) from error
+    except (
+        torch._subclasses.fake_tensor.DynamicOutputShapeException,
+        torch._subclasses.fake_tensor.DataDependentOutputException,
+    ) as error:
+        raise Unsupported("a branch on the values of tensors") from error
+    traced.graph.eliminate_dead_code()
+    constants = {n.target: getattr(traced, n.target) for n in traced.graph.nodes if n.op == "get_attr"}
+    return (traced.graph, constants), outputs
 
 
 def _leaves_of(gradients: tuple[Sequence[Tensor], Tensor, Sequence[Tensor]]) -> list[Tensor]:
@@ -204,8 +254,8 @@ def _check_outputs(outputs: list[Tensor], s: Signature) -> None:
 
 @cache
 def _decompositions() -> Any:
-    table = core_aten_decompositions()
-    del table[torch.ops.aten.select_scatter.default]  # it becomes a mask made of an arange
+    table = _core_aten_decompositions_post_autograd()
+    table.pop(torch.ops.aten.select_scatter.default, None)  # it becomes a mask made of an arange
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -647,9 +647,12 @@ def like(self: Lowering, node: fx.Node, *args: Any, **kwargs: Any) -> float:
 _HANDLERS |= dict.fromkeys(_IDENTITIES, identity) | dict.fromkeys(_LIKE, like)
 
 
-def lower(graph: Graph, module: fx.GraphModule, inputs: Sequence[Node], batch: int) -> Any:
+def lower(
+    graph: Graph, traced: fx.Graph, constants: Mapping[str, torch.Tensor], inputs: Sequence[Node], batch: int
+) -> Any:
     """Lower a traced graph whose placeholders are ``inputs``; returns its outputs, `Rows` or nodes, nested as traced.
 
+    ``constants``: the tensors that its "get_attr" nodes name.
     ``batch``: the number of rows it was traced with, by which the batch dimension is known.
     """
-    return Lowering(graph, batch, Handlers(_HANDLERS, _CONSTANTS | _LIKE, _IDENTITIES)).run(module, inputs)
+    return Lowering(graph, batch, Handlers(_HANDLERS, _CONSTANTS | _LIKE, _IDENTITIES)).run(traced, constants, inputs)

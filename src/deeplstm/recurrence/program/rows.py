@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,23 +89,23 @@ class Lowering:
         self.cuts: dict[fx.Node, set[int]] = defaultdict(set)
         self.values: dict[fx.Node, Any] = {}
 
-    def run(self, module: fx.GraphModule, inputs: Sequence[Any]) -> Any:
+    def run(self, traced: fx.Graph, constants: Mapping[str, torch.Tensor], inputs: Sequence[Any]) -> Any:
         """Lower a graph whose placeholders are ``inputs`` (nodes, in order); returns its outputs, lowered."""
         for _ in range(1000):
             try:
-                return self._run(module, inputs)
+                return self._run(traced, constants, inputs)
             except _Again:
                 continue
         raise Unsupported("a tensor cut in ever more pieces")
 
-    def _run(self, module: fx.GraphModule, inputs: Sequence[Node]) -> Any:
+    def _run(self, traced: fx.Graph, constants: Mapping[str, torch.Tensor], inputs: Sequence[Node]) -> Any:
         self.values = {}
         given = iter(inputs)
-        for node in module.graph.nodes:
+        for node in traced.nodes:
             if node.op == "placeholder":
                 self.values[node] = self._leaf(node, next(given))
             elif node.op == "get_attr":
-                constant = getattr(module, node.target)
+                constant = constants[str(node.target)]
                 if constant.numel() != 1:
                     raise Unsupported("a tensor that is neither input, state, parameter nor buffer")
                 self.values[node] = constant.item()

@@ -54,9 +54,9 @@ def job(call: Call, programs: Programs, names: tuple[str, ...], wanted: Wanted) 
     if call.batch_sizes is not None:
         batch = batches.packed(call.batch_sizes)
     elif call.lengths is not None:
-        batch = batches.unequal(*call.x.shape[:2], call.lengths)
+        batch = batches.unequal(call.x.shape[0], call.x.shape[1], call.lengths)
     else:
-        batch = batches.full(*call.x.shape[:2])
+        batch = batches.full(call.x.shape[0], call.x.shape[1])
     return Job(programs, wanted, call, batch, names)
 
 
@@ -133,9 +133,10 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
     for found in program.direct:
         if found is None:
             results.append(next(rest))
+        elif isinstance(found, int):
+            results.append(_written(batch, all_slots[found], descending))
         else:
-            is_state = isinstance(found, int)
-            results.append(_written(batch, all_slots[found], descending) if is_state else kept[found])
+            results.append(kept[found])
     shown = 1 + len(job.wanted.trace)
     y, *traces = (batch.leave(r if r.is_contiguous() else r.contiguous()) for r in results[:shown])
     finals = [batch.unsorted(batch.end(s, t, descending)) for s, t in zip(all_slots, tables, strict=True)]
@@ -215,8 +216,8 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
         if name not in job.wanted.weights:
             dweights.append(None)
             continue
-        gradient = program.dweights[name]
-        dweights.append(torch.zeros_like(weight) if gradient is None else results[gradient].view(weight.shape))
+        found = program.dweights[name]
+        dweights.append(torch.zeros_like(weight) if found is None else results[found].view(weight.shape))
     return [dx, *dstates, *(batch.unsorted(d) for d in dinitials), *dweights]
 
 
