@@ -29,7 +29,7 @@ class LastPulse(torch.nn.Module):
 
 
 def pulses(steps=STEPS, rows=ROWS):
-    """A pulse in a channel about every 20 steps, x (T, B, 3), and the last one at each step, y (T, B, 3), 0 before the first."""
+    """Rare pulses x (T, B, 3), and the last one of each channel at every step, y (T, B, 3), 0 before the first."""
     x = torch.randn(steps, rows, CHANNELS).sign() * (torch.rand(steps, rows, CHANNELS) < 0.05)
     y = torch.zeros_like(x)
     for t in range(steps):

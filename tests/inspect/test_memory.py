@@ -52,9 +52,8 @@ def test_a_copy_with_an_lstms_own_weights():
 def test_estimates_lie_within_their_error_of_the_exact_norms(lengths):
     net, x = Stack(drawn(LSTMCell(3, 4)), drawn(GRUCell(4, 4))).double(), torch.randn(12, 3, 3, dtype=torch.float64)
     K = 12  # so that the only step with K steps behind it is a row's last: what is measured is known
-    found = memory(net, x, lengths=lengths, lags=K, samples=400)
-    for b in range(3):
-        assert found.layers["layer 1"].shape == (K,)
+    found = memory(net, x, lengths=lengths, lags=K, samples=150)
+    assert found.layers["layer 1"].shape == (K,)
     last = [12, 12, 12] if lengths is None else lengths
     given = x.clone().requires_grad_()
     y, _ = net(given, lengths=lengths)
@@ -67,14 +66,14 @@ def test_estimates_lie_within_their_error_of_the_exact_norms(lengths):
                 squares[b, : last[b]] += back
     count = torch.tensor([[n > k for k in range(K)] for n in last]).sum(0)
     exact = (squares.sum(0) / count).sqrt().double()
-    assert ((found.whole - exact).abs() < 0.12 * exact + 1e-9).all()
-    again = memory(net, x, lengths=lengths, lags=K, samples=400)
+    assert ((found.whole - exact).abs() < 0.2 * exact + 1e-9).all()
+    again = memory(net, x, lengths=lengths, lags=K, samples=150)
     assert torch.equal(again.whole, found.whole)  # what is drawn is given back, and drawn from the seed
 
 
 def test_the_error_is_as_large_as_what_repetitions_differ():
     layer, x = Recurrent(drawn(LSTMCell(3, 4))), torch.randn(12, 1, 3)
-    runs = [memory(layer, x, lags=12, samples=32, seed=seed) for seed in range(40)]
+    runs = [memory(layer, x, lags=12, samples=16, seed=seed) for seed in range(30)]
     spread = torch.stack([run.layers["layer 1"] for run in runs]).std(0)
     claimed = torch.stack([run.errors["layer 1"] for run in runs]).mean(0)
     assert ((spread / claimed)[:8].log().abs() < 0.7).all()
@@ -131,8 +130,9 @@ def test_a_text_model_and_what_is_left_as_it_was():
 
     net = build(TextModel(layers=2, width=8, dropout=0.2), 11)
     before = [p.requires_grad for p in net.parameters()]
+    ids = torch.randint(0, 11, (10, 2))
     state = torch.random.get_rng_state()
-    found = memory(net, torch.randint(0, 11, (10, 2)))
+    found = memory(net, ids)
     assert list(found.layers) == ["layer 1", "layer 2"]
     assert found.whole.shape == (5,)
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -11,16 +11,16 @@ from deeplstm import GRU, LSTM, GRUCell, HighwayCell, LSTMCell, Recurrent, RNNCe
 x = torch.randn(20, 3, 2)
 
 
-def with_gates(cell, **values):
+def with_gates(layer, /, **values):
     """A cell whose gates have one value whatever they read: its weights are zero, its biases say what."""
-    H = cell.hidden_size
+    H = layer.hidden_size
     with torch.no_grad():
-        for p in cell.parameters():
+        for p in layer.parameters():
             p.zero_()
         for gate, value in values.items():
-            n = cell.gate_names.index(gate)
-            cell.bias_ih[n * H :][:H] = torch.as_tensor(value).logit() if gate not in ("cell", "candidate") else value
-    return Recurrent(cell.eval())
+            n = layer.gate_names.index(gate)
+            layer.bias_ih[n * H :][:H] = torch.as_tensor(value).logit() if gate not in ("cell", "candidate") else value
+    return Recurrent(layer.eval())
 
 
 @pytest.mark.parametrize(("forget", "steps"), [(0.5, 1), (0.25, 0.5), (2 ** (-1 / 7), 7)])

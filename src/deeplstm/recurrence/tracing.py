@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,17 @@ class _Tracing:
     listener: Listener
     only: Collection[str] | None
     differentiable: bool
+    leaves: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def with_gradient(self, x: Tensor) -> Tensor:
+        """An input that has a gradient: the same tensor for the same input, so that both directions of a layer share it."""
+        if not self.differentiable or x.requires_grad or not x.is_floating_point():
+            return x
+        given, leaf = self.leaves.get(id(x), (None, x))
+        if given is not x:
+            leaf = x.detach().requires_grad_()
+            self.leaves[id(x)] = x, leaf  # x stays alive, so that its id is its own
+        return leaf
 
 
 _tracing: ContextVar[_Tracing | None] = ContextVar("deeplstm_tracing", default=None)
@@ -84,8 +95,7 @@ def traced(call: Call, backend: str | None) -> tuple[Tensor, Any, dict[str, Tens
     asked = _tracing.get()
     assert asked is not None
     with unheard():
-        if asked.differentiable and call.x.is_floating_point() and not call.x.requires_grad:
-            call = replace(call, x=call.x.detach().requires_grad_())
+        call = replace(call, x=asked.with_gradient(call.x))
         marks, result = _first_step(call)
         extra = unmarked(marks, result)
         names = [n for n in (*marks, *extra) if asked.only is None or n in asked.only]
