@@ -74,10 +74,10 @@ def plot_summary(summary: Summary) -> Figure:
             finite = half[half.isfinite() & (half > 0)].sort().values
             ax.plot(finite, (finite.argsort() + 1) / max(1, len(half)), color=color[layer], label=layer)
         ax.set(xscale="log", ylim=(0, 1.03), title="memory half-life", xlabel="steps", ylabel="share of units below")
-        for axis_format in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-            axis_format(
-                needed("matplotlib.ticker", "plot").LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.6))
-            )
+        ticker = needed("matplotlib.ticker", "plot")
+        ax.xaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("{x:g}")
     if summary.gradients:
         ax = next(rest)
         for layer, curve in summary.gradients.items():
