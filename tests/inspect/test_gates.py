@@ -88,6 +88,14 @@ def test_layers_and_directions_of_a_drop_in_have_torchs_parameters(kind):
         assert torch.equal(torch.cat([gate.bias_x for gate in found[name].values()]), getattr(net, f"bias_ih_{suffix}"))
 
 
+def test_a_projection_of_a_drop_in():
+    net = LSTM(3, 4, 2, bidirectional=True, proj_size=2)
+    found = gates(net)
+    assert {name: gate.weight.shape for name, gate in found["layer 2"].items()}["cell"] == (4, 2 * 2 + 2)
+    assert torch.equal(found["layer 2 reverse"].others["weight_hr"], net.weight_hr_l1_reverse)
+    assert sum(layer.parameters for layer in found.values()) == sum(p.numel() for p in net.parameters())
+
+
 @pytest.mark.parametrize("net", [LSTM(3, 4), Recurrent(LSTMCell(3, 4)), Stack(MLP(2, 3), LSTMCell(3, 4))], ids=repr)
 def test_writing_changes_the_module(net):
     before = [p.clone() for p in net.parameters()]

@@ -124,6 +124,28 @@ def test_a_model_with_one_output_for_each_row(x):
     assert found.whole[0] > found.whole[-1] * 5
 
 
+class ByHand(nn.Module):
+    """A model that calls its cell itself, all by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = LSTMCell(3, 4)
+
+    def forward(self, x):
+        state, ys = None, []
+        for x_t in x:
+            h, state = self.cell(x=x_t, state=state)
+            ys.append(h)
+        return torch.stack(ys)
+
+
+def test_a_cell_in_a_loop_is_looked_at_as_a_layer_is():
+    net, x = ByHand().double(), torch.randn(12, 2, 3, dtype=torch.float64)
+    found, expected = memory(net, x), memory(Stack(net.cell), x)
+    torch.testing.assert_close(found.layers, expected.layers)
+    torch.testing.assert_close(found.whole, expected.whole)
+
+
 def test_a_text_model_and_what_is_left_as_it_was():
     from deeplstm.tasks.text import TextModel
     from deeplstm.tasks.text.model import build

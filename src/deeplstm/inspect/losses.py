@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .lags import by_lag, draw_steps, input_squares, lengths_of, reads_numbers, root_mean
 from .record import Sequence
+from .run import is_batch_first
 
 SAMPLES = 8
 
@@ -32,7 +33,7 @@ def loss_by_lag(loss: object, sequences: list[Sequence], model: nn.Module) -> di
             at = torch.where(lengths > 0, 0, -1) if s.reverse else lengths - 1
             found[s.name] = root_mean(by_lag(squares, at, lengths, s.steps, s.reverse))[0]
         return found
-    if tuple(loss.shape) == (B, T) and (T != B or getattr(model, "batch_first", False)):
+    if tuple(loss.shape) == (B, T) and (T != B or is_batch_first(model)):
         loss = loss.T
     if tuple(loss.shape) != (T, B):
         raise ValueError(

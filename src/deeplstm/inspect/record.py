@@ -155,8 +155,13 @@ class _Listener:
             self.running.append(frame)
             if not is_lone_cell or not is_tracing():
                 return None
-            if self.differentiable and args and args[0].is_floating_point() and not args[0].requires_grad:
-                args = (args[0].detach().requires_grad_(), *args[1:])
+            x, _ = _x_and_state(args, kwargs)
+            frame.x = _as_rows(x)[None]
+            if self.differentiable and x.is_floating_point():
+                if not x.requires_grad:
+                    frame.x = frame.x.detach().requires_grad_()
+                # the cell reads it from there, so that there is a gradient with respect to it
+                args, kwargs = _with_x(frame.x[0].view_as(x), args, kwargs)
             frame.open = ExitStack()
             frame.open.enter_context(unheard())
             frame.marks = frame.open.enter_context(collecting())
@@ -169,34 +174,48 @@ class _Listener:
             frame.open.close()
             if result is not None:  # None: it raised
                 layer = next(layer for layer in self.layers if layer.module is module)
-                self._keep(layer, _one_step(module, args, kwargs, result, frame.marks, self.only))
+                self._keep(layer, _one_step(frame, args, kwargs, result, self.only))
 
         return enter, leave
 
 
 @dataclass
 class _Frame:
-    """A module that is running: how many recurrences it ran so far, and, of a cell, what it marks."""
+    """A module that is running: how many recurrences it ran so far; of a cell, what it reads, (1, B, I), and marks."""
 
     module: nn.Module
     path: str
     count: int = 0
     open: ExitStack | None = None
+    x: Tensor | None = None
     marks: dict[str, Tensor] = field(default_factory=dict)
 
 
-def _one_step(
-    cell: nn.Module, args: Any, kwargs: Any, result: Any, marks: dict[str, Tensor], only: Collection[str] | None
-) -> Run:
+def _one_step(frame: _Frame, args: Any, kwargs: Any, result: Any, only: Collection[str] | None) -> Run:
     """A cell that a model calls itself, as a run of one step."""
-    x = args[0] if args else kwargs["x"]
-    state = args[1] if len(args) > 1 else kwargs.get("state")
     y, final = result
-    as_row = (lambda v: v[None]) if y.dim() == 1 else (lambda v: v)  # (B, n), of an unbatched step (1, n)
-    named = {**marks, **unmarked(marks, result)}
-    values = {name: as_row(value)[None] for name, value in named.items() if only is None or name in only}
-    state, final = map_state(as_row, state), map_state(as_row, final)
-    return Run(cell, as_row(x)[None], as_row(y)[None], state, final, values, None, False)
+    _, state = _x_and_state(args, kwargs)
+    named = {**frame.marks, **unmarked(frame.marks, result)}
+    values = {name: _as_rows(value)[None] for name, value in named.items() if only is None or name in only}
+    assert frame.x is not None
+    state, final = map_state(_as_rows, state), map_state(_as_rows, final)
+    return Run(frame.module, frame.x, _as_rows(y)[None], state, final, values, None, False)
+
+
+def _as_rows(value: Tensor) -> Tensor:
+    """As (B, n), of an unbatched step (1, n)."""
+    return value[None] if value.dim() == 1 else value
+
+
+def _x_and_state(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Any]:
+    """The first two of a cell's arguments, by whatever names."""
+    x, state = [*args, *kwargs.values(), None][:2]
+    return x, state
+
+
+def _with_x(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same arguments with another first one."""
+    return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, next(iter(kwargs)): x})
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

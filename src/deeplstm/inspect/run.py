@@ -63,6 +63,11 @@ def split_result(result: Any) -> tuple[Any, Any]:
     return result, None
 
 
+def is_batch_first(model: nn.Module) -> bool:
+    """Whether any module of a model has ``batch_first``."""
+    return any(getattr(module, "batch_first", False) for module in model.modules())
+
+
 def time_major(y: Any, like: Recorded, model: nn.Module) -> Tensor | None:
     """A model's output as (T, B, O), or (1, B, O) where it has one for each row; None where it is neither.
 
@@ -73,8 +78,7 @@ def time_major(y: Any, like: Recorded, model: nn.Module) -> Tensor | None:
     if not isinstance(y, Tensor) or not y.requires_grad:
         return None
     shape = tuple(y.shape)
-    is_batch_first = any(getattr(module, "batch_first", False) for module in model.modules())
-    if shape[:2] == (B, T) and (T != B or is_batch_first):
+    if shape[:2] == (B, T) and (T != B or is_batch_first(model)):
         y = y.transpose(0, 1)
     elif B == 1 and y.dim() == 2 and shape[0] == T:  # unbatched
         y = y.unsqueeze(1)
