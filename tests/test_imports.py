@@ -15,6 +15,7 @@ LAYERS = [
     "cells",
     "recurrence",
     "nn",
+    "inspect",
     "testing",
     "training",
     "tasks",

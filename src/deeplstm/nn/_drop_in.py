@@ -16,6 +16,7 @@ from ..recurrence.backends import cpu
 from ..recurrence.call import checked_lengths, resets_complaints
 from ..recurrence.scan import scan
 from ..recurrence.state import map_state, tensors_of
+from ..recurrence.tracing import is_tracing
 
 _CELLS: WeakKeyDictionary[DropIn, dict[int, Cell]] = WeakKeyDictionary()
 
@@ -47,7 +48,7 @@ class DropIn(nn.RNNBase):
             lengths: (B,), steps of each row, in any order, zero allowed. The output is zero beyond them.
             resets: (T, B) bool ((B, T) with ``batch_first``): zero the state of these rows before that step.
         """
-        plain = lengths is None and resets is None
+        plain = lengths is None and resets is None and not is_tracing()  # torch's kernels show nothing inside
         if plain and (dispatch.forced() == "torch" or (dispatch.forced() == "auto" and self._is_torch_faster(input))):
             dispatch.record(type(self).__name__, "torch")
             return super().forward(input, hx)

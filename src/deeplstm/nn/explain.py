@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..recurrence import dispatch
+from ._undisturbed import undisturbed
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,16 @@ def explain(module: nn.Module, x: Any, *args: Any, **kwargs: Any) -> Explanation
     """
     path: list[str] = []
     handles = []
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     for name, child in module.named_modules():
         here = name or type(module).__name__
         handles.append(child.register_forward_pre_hook(lambda *_, here=here: path.append(here)))
         handles.append(child.register_forward_hook(lambda *_: _pop(path)))
     try:
-        with (
-            torch.random.fork_rng(devices=[]),
-            dispatch.recording(lambda: path[-1]) as records,
-        ):
+        with undisturbed(module), dispatch.recording(lambda: path[-1]) as records:
             module(x, *args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
-        with torch.no_grad():
-            for buffer, before in buffers:  # a batch norm counts what it sees
-                buffer.copy_(before)
     return Explanation(tuple(records))
 
 

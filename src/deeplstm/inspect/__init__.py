@@ -1,0 +1,1 @@
+"""What a network does inside: its gates' weights, their values over time, and how far back it looks."""
