@@ -6,6 +6,7 @@ from .cells.mark import mark as mark
 from .cells.rnn import RNNCell as RNNCell
 from .errors import BackendUnavailable as BackendUnavailable
 from .errors import InputError as InputError
+from .inspect.gates import gates as gates
 from .inspect.trace import trace as trace
 from .nn.explain import explain as explain
 from .nn.gru import GRU as GRU
