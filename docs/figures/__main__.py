@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cells import gate, lstm, three_cells
+from one_step import gate, lstm, three_cells
 from depth import five_places, stack
 from drawing import THEMES
 from gradient import gradient

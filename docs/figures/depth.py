@@ -7,13 +7,14 @@ ROWS = (1.15, 2.35)
 
 
 def stack(theme: Theme) -> Drawing:
-    """Right: the h of layer 1 is what layer 2 reads. Wrong: layer 1's last state is where layer 2 starts."""
+    """Left: the h of layer 1 is what layer 2 reads. Right: layer 1's last state is where layer 2 starts."""
     d = Drawing(theme, 9, 3.95)
     d.text(2.2, 3.68, "a stack", size=13, fontweight="bold")
     d.text(6.75, 3.68, "h as an initial state", size=13, fontweight="bold")
     for left in (0.15, 4.7):
         for layer, y in enumerate(ROWS):
-            d.text(left + 0.02, y + 0.42, f"layer {layer + 1}", "quiet", 9.5, ha="left")
+            if left < 1:
+                d.text(left + 0.02, y + 0.42, f"layer {layer + 1}", "quiet", 9.5, ha="left")
             role = "output" if layer else "input"
             for n, x in enumerate(COLUMNS):
                 d.box(left + x, y, "LSTM", role, width=0.72, height=0.46)
@@ -51,7 +52,7 @@ def stack(theme: Theme) -> Drawing:
         (left + COLUMNS[-1] + 0.36, ROWS[0]), (left + 3.72, ROWS[0]), (left + 3.72, over), (left + 0.12, over),
         (left + 0.12, ROWS[1]), (left + COLUMNS[0] - 0.36, ROWS[1]), role="new", width=2.4,
     )  # fmt: skip
-    d.text(left + 3.8, 1.4, "$h^1_3, c^1_3$", "new", 10.5, ha="left", va="center", rotation=0)
+    d.text(left + 3.8, 1.4, "$h^1_3, c^1_3$", "new", 10.5, ha="left", va="center")
     d.line((left + COLUMNS[-1] + 0.36, ROWS[1]), (left + 3.85, ROWS[1]), role="output")
     return d
 
@@ -82,7 +83,7 @@ def five_places(theme: Theme) -> Drawing:
         d.line((right, y + 0.08), (right + 0.2, y + 0.08), (right + 0.2, y - 0.1), (right, y - 0.1), role=role, radius=0.07, width=1.3)
 
     column(centres[0], (low, "LSTM", "h"), (middle, "LSTM", "new"), (high, "LSTM", "new"))
-    column(centres[1], (low, "MLP", "new"), (middle, "LSTM", "h"))
+    column(centres[1], (low + 0.3, "MLP", "new"), (high - 0.3, "LSTM", "h"))
     column(centres[2], (low, "LSTM", "h"), (middle, "MLP", "new"), (high, "LSTM", "h"))
     x = centres[3]
     column(x, (low, "LSTM", "h"), (high - 0.35, "LSTM", "h"))
@@ -109,7 +110,6 @@ def five_places(theme: Theme) -> Drawing:
         d.line((a, 2.39), (a, 2.58), role=role, width=1.2, arrow=False)
     d.box(x, 2.74, "$c, h$", "h", width=1.36, height=0.34, size=9.5)
     d.line((x, 2.91), (x, 3.36))
-    d.text(x + 0.0, 0.76, "", "quiet", 8)
     return d
 
 

@@ -9,14 +9,15 @@ from drawing import Drawing, Theme
 import deeplstm
 
 STEPS, UNITS, DRAWS = 60, 64, 8
-CELLS: list[tuple[str, str, Callable[[], torch.nn.Module]]] = [
-    ("RNN", "h", lambda: deeplstm.RNNCell(UNITS, UNITS)),
-    ("GRU", "cell", lambda: deeplstm.GRUCell(UNITS, UNITS)),
-    ("LSTM, forget bias 0", "output", lambda: deeplstm.LSTMCell(UNITS, UNITS, forget_bias=0.0)),
-    ("1", "output", lambda: deeplstm.LSTMCell(UNITS, UNITS, forget_bias=1.0)),
-    ("3", "output", lambda: deeplstm.LSTMCell(UNITS, UNITS, forget_bias=3.0)),
-    ("5", "output", lambda: deeplstm.LSTMCell(UNITS, UNITS, forget_bias=5.0)),
+BOTTOM = 1e-9
+CELLS: list[tuple[str, str, str, Callable[[], torch.nn.Module]]] = [
+    ("RNN", "new", "-", lambda: deeplstm.RNNCell(UNITS, UNITS)),
+    ("LSTM, bias 0", "output", "-", lambda: deeplstm.LSTMCell(UNITS, UNITS, forget_bias=0.0)),
+    ("GRU", "input", "--", lambda: deeplstm.GRUCell(UNITS, UNITS)),
+    ("LSTM, bias 1", "output", "-", lambda: deeplstm.LSTMCell(UNITS, UNITS, forget_bias=1.0)),
+    ("LSTM, bias 3", "output", "-", lambda: deeplstm.LSTMCell(UNITS, UNITS, forget_bias=3.0)),
 ]
+"""Name, role of its colour, style of its line, what makes it. The bias is that of the forget gate."""
 
 
 @cache
@@ -28,7 +29,7 @@ def arriving() -> list[list[float]]:
     found = []
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for _, _, make in CELLS:
+        for *_, make in CELLS:
             norms = torch.zeros(STEPS, dtype=torch.float64)
             for _ in range(DRAWS):
                 x = torch.randn(STEPS, 4, UNITS, dtype=torch.float64, requires_grad=True)
@@ -40,41 +41,53 @@ def arriving() -> list[list[float]]:
 
 
 def gradient(theme: Theme) -> Drawing:
+    """Left: the way back through two steps. Right: what arrives."""
     d = Drawing(theme, 9, 3.7)
     _two_steps(d)
-    axes = d.axes(5.1, 0.62, 2.85, 2.75)
-    for (name, role, _), norms in zip(CELLS, arriving(), strict=True):
-        axes.plot(range(STEPS), norms, color=theme.color(role), linewidth=2)
-    axes.set(yscale="log", ylim=(1e-12, 30), xlim=(0, STEPS - 1), xlabel="k, steps before", yticks=[1e-12, 1e-9, 1e-6, 1e-3, 1])
+    axes = d.axes(5.35, 0.72, 2.5, 2.6)
+    axes.set(yscale="log", ylim=(BOTTOM, 10), xlim=(0, STEPS - 1), yticks=[1e-9, 1e-6, 1e-3, 1])
+    right = d.width - 1.1
+    for (name, role, style, _), norms in zip(CELLS, arriving(), strict=True):
+        axes.plot(range(STEPS), norms, color=theme.color(role), linewidth=2, linestyle=style)
+        end = max(k for k, norm in enumerate(norms) if norm > BOTTOM)
+        k = end if end == STEPS - 1 else end // 2
+        _, y = d.page.transData.inverted().transform(axes.transData.transform((k, norms[k])))
+        x = 5.35 + 2.5 * k / (STEPS - 1)
+        if end == STEPS - 1:
+            d.text(right - 0.03, y, name, role, 9, ha="left")
+        elif name == "RNN":
+            d.text(x - 0.06, y - 0.08, name, role, 9, ha="right")
+        elif name == "GRU":
+            d.text(x + 0.08, y + 0.1, name, role, 9, ha="left")
+        else:  # beside the GRU's line, at its end
+            d.text(5.35 + 2.5 * end / (STEPS - 1) + 0.08, 0.84, name, role, 9, ha="left")
+    axes.set_xlabel("steps back")
     axes.minorticks_off()
-    d.text(5.1, 3.52, "gradient that arrives", "quiet", 10, ha="left")
-    place = axes.transData
-    for (name, role, _), norms in zip(CELLS, arriving(), strict=True):
-        k = next((k for k, norm in enumerate(norms) if norm < 2e-12), STEPS - 1)
-        _, y = d.page.transData.inverted().transform(place.transform((k, norms[k])))
-        if k == STEPS - 1:
-            d.text(8.02, y, name, role, 9.5, ha="left")
+    d.text(5.35, 3.5, "gradient that arrives", "quiet", 10, ha="left")
     return d
 
 
 def _two_steps(d: Drawing) -> None:
-    top, low = 2.75, 1.15
-    for n, left in enumerate((0.35, 2.4)):
-        d.frame(left, 0.7, left + 1.75, 3.2)
-        x = left + 0.6
-        d.text(left + 0.875, 0.4, f"step {n + 1}", "quiet", 9.5)
-        d.op(x, top, "×", "c")
-        d.text(x, top + 0.26, f"$f_{n + 1}$", "forget", 10.5)
-        d.box(left + 0.98, low, "gates", "h", width=0.8, height=0.42)
-        d.line((left + 1.3, top), (left + 1.3, low + 0.21), role="c", width=1.4)
-    # from right to left
-    ends = [4.55, 3.0, 0.95]
-    for n, x in enumerate(ends):
-        start = x if n == 0 else x - 0.15
-        end = ends[n + 1] + 0.16 if n < 2 else 0.05
-        d.line((start, top), (end, top), role="c", width=3)
-    d.line((4.55, low), (2.4 + 1.38, low), role="h")
-    d.line((2.4 + 0.58, low), (0.35 + 1.38, low), role="h")
-    d.line((0.35 + 0.58, low), (0.05, low), role="h")
-    d.text(2.25, top + 0.18, r"$dc$", "c", 11)
-    d.text(2.25, low + 0.17, r"$dh$", "h", 11)
+    top, low = 2.75, 1.5
+    d.line((4.75, top), (4.06, top), role="c", width=2.6)
+    d.line((4.75, low), (3.62, low), role="h")
+    for n, left in enumerate((0.35, 2.5)):
+        d.frame(left, 0.95, left + 1.9, 3.25)
+        d.text(left + 0.95, 3.48, f"step {n + 1}", "quiet", 10)
+        keep, fork, add = left + 0.42, left + 0.92, left + 1.4
+        d.op(add, top, "+", "c")
+        d.line((add - 0.15, top), (keep + 0.16, top), role="c", width=2.6)
+        d.op(keep, top, "×", "c")
+        d.text(keep, top + 0.27, f"$f_{n + 1}$", "forget", 11)
+        d.dot(fork, top, "c")
+        d.line((fork, top), (fork, low + 0.2), role="c")
+        d.box(left + 0.72, low, "gates", "h", width=0.8, height=0.4)
+        d.dot(add, low)
+        d.line((add, low), (add, top - 0.16), role="h")
+        d.line((left + 0.72, low - 0.2), (left + 0.72, 0.62), role="new")
+        before = left - 2.15  # where the step before has its left side
+        d.line((keep - 0.15, top), (before + 1.56 if n else 0.04, top), role="c", width=2.6)
+        d.line((left + 0.32, low), (before + 1.12 if n else 0.04, low), role="h")
+    d.text(2.15, 0.42, "dW, dR, db: the sum over steps", "new", 10)
+    d.text(4.62, top + 0.17, "$dc$", "c", 11)
+    d.text(4.62, low + 0.17, "$dh$", "h", 11)

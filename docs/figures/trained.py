@@ -59,7 +59,7 @@ def trained(theme: Theme) -> Drawing:
     d.text(left - 0.15, 4.42, "value", "text", 10, ha="right")
     for name, role, bottom in panels:
         axes = d.axes(left, bottom, width, 0.52)
-        axes.fill_between(edges(steps), doubled(trace[role]), step=None, color=theme.color(role), alpha=0.25, linewidth=0)
+        axes.fill_between(edges(steps), doubled(trace[role]), color=theme.color(role), alpha=0.25, linewidth=0)
         axes.plot(edges(steps), doubled(trace[role]), color=theme.color(role), linewidth=1.8)
         axes.set(xlim=(-0.5, len(x) - 0.5), ylim=(-0.03, 1.08), yticks=[0, 1], xticks=[])
         d.text(left - 0.4, bottom + 0.26, name, role, 10, ha="right")
@@ -75,7 +75,7 @@ def trained(theme: Theme) -> Drawing:
     axes.plot(steps, prediction, "o", markersize=4.5, color=theme.color("output"))
     axes.set(xlim=(-0.5, len(x) - 0.5), ylim=(-1.45, 1.45), yticks=[-1, 0, 1], xticks=range(0, len(x), 4))
     d.text(left - 0.4, 0.9, "output", "output", 10, ha="right")
-    d.text(left - 0.4, 0.7, "in its target", "quiet", 8.5, ha="right")
+    d.text(left - 0.4, 0.7, "ring: target", "quiet", 8.5, ha="right")
     d.text(left + width / 2, 0.1, "step", "quiet", 9.5)
     d.page.plot([left + 0.1], [4.83], "s", markersize=10, color=theme.fill("c", 0.45))
     d.text(left + 0.25, 4.82, "write", "c", 10, ha="left")
