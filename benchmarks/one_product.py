@@ -105,7 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     found = measure(CASES, FULL)
     steps, threads = CASES[0].T, torch.get_num_threads()
-    print(f"{steps} steps forward, float32, {threads} thread{'s' * (threads > 1)}, {cpu_model()}, torch {torch.__version__}\n")
+    print(
+        f"{steps} steps forward, float32, {threads} thread{'s' * (threads > 1)}, {cpu_model()}, torch {torch.__version__}\n"
+    )
     print(table(found))
     return 0
 

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from one_step import gate, lstm, three_cells
 from depth import five_places, stack
 from drawing import THEMES
 from gradient import gradient
+from one_step import gate, lstm, three_cells
 from trained import trained
 
 FIGURES = (gate, lstm, three_cells, stack, five_places, gradient, trained)
@@ -19,7 +19,9 @@ FOLDER = Path(__file__).parents[1] / "images" / "how-it-works"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python docs/figures", description="Draw the figures of docs/how-it-works.md.")
+    parser = argparse.ArgumentParser(
+        prog="python docs/figures", description="Draw the figures of docs/how-it-works.md."
+    )
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="where to (docs/images/how-it-works)")
     parser.add_argument("--png", action="store_true", help="PNG on the page's colour instead of SVG without one")
     options = parser.parse_args(arguments)

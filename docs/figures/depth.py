@@ -80,7 +80,15 @@ def five_places(theme: Theme) -> Drawing:
 
     def loop(x: float, y: float, role: str) -> None:
         right = x + 0.4
-        d.line((right, y + 0.08), (right + 0.2, y + 0.08), (right + 0.2, y - 0.1), (right, y - 0.1), role=role, radius=0.07, width=1.3)
+        d.line(
+            (right, y + 0.08),
+            (right + 0.2, y + 0.08),
+            (right + 0.2, y - 0.1),
+            (right, y - 0.1),
+            role=role,
+            radius=0.07,
+            width=1.3,
+        )
 
     column(centres[0], (low, "LSTM", "h"), (middle, "LSTM", "new"), (high, "LSTM", "new"))
     column(centres[1], (low + 0.3, "MLP", "new"), (high - 0.3, "LSTM", "h"))
@@ -114,4 +122,12 @@ def five_places(theme: Theme) -> Drawing:
 
 
 def node(d: Drawing, x: float, y: float, role: str) -> None:
-    d.page.plot([x], [y], "o", markersize=8, markerfacecolor=d.theme.fill(role, 0.5), markeredgecolor=d.theme.color(role), zorder=3)
+    d.page.plot(
+        [x],
+        [y],
+        "o",
+        markersize=8,
+        markerfacecolor=d.theme.fill(role, 0.5),
+        markeredgecolor=d.theme.color(role),
+        zorder=3,
+    )

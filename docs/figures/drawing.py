@@ -121,7 +121,11 @@ class Drawing:
         edge = self.theme.color(role)
         self.page.add_patch(Circle((x, y), radius, facecolor=self.theme.page, edgecolor=edge, linewidth=1.4, zorder=3))
         arm = 0.55 * radius if sign == "+" else 0.4 * radius
-        ends = [((-arm, 0), (arm, 0)), ((0, -arm), (0, arm))] if sign == "+" else [((-arm, -arm), (arm, arm)), ((-arm, arm), (arm, -arm))]
+        ends = (
+            [((-arm, 0), (arm, 0)), ((0, -arm), (0, arm))]
+            if sign == "+"
+            else [((-arm, -arm), (arm, arm)), ((-arm, arm), (arm, -arm))]
+        )
         for (x0, y0), (x1, y1) in ends:
             self.page.plot([x + x0, x + x1], [y + y0, y + y1], color=self.theme.color("text"), linewidth=1.5, zorder=4)
 

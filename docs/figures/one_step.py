@@ -36,7 +36,12 @@ def gate(theme: Theme) -> Drawing:
                     zorder=3,
                 )
             )
-            d.text(left + (j + 0.5) * size, y + 0.5 * size, f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−"), size=7.5)
+            d.text(
+                left + (j + 0.5) * size,
+                y + 0.5 * size,
+                f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−"),
+                size=7.5,
+            )
 
     left = 1.05
     cells(left, W, "forget", split=N_i)
@@ -126,7 +131,11 @@ def lstm(theme: Theme) -> Drawing:
 def three_cells(theme: Theme) -> Drawing:
     """RNN, GRU and LSTM, drawn alike."""
     d = Drawing(theme, 9, 3.6)
-    for left, name, under in ((0, "RNN", "no gate"), (3, "GRU", "two gates, one state"), (6, "LSTM", "three gates, two states")):
+    for left, name, under in (
+        (0, "RNN", "no gate"),
+        (3, "GRU", "two gates, one state"),
+        (6, "LSTM", "three gates, two states"),
+    ):
         d.frame(left + 0.5, 0.55, left + 2.6, 2.95)
         d.text(left + 1.55, 3.38, name, size=13, fontweight="bold")
         d.text(left + 1.55, 3.12, under, "quiet", 9.5)

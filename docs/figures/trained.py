@@ -55,7 +55,14 @@ def trained(theme: Theme) -> Drawing:
                 facecolor=theme.fill(role, 0.2), edgecolor="none", zorder=0,
             )  # fmt: skip
         role = "c" if write[t] else "output" if read[t] else "quiet"
-        d.text(middle(t), 4.42, "+" if x[t, 0] > 0 else "−", "text" if write[t] else "quiet", 12, fontweight="bold" if write[t] else "normal")
+        d.text(
+            middle(t),
+            4.42,
+            "+" if x[t, 0] > 0 else "−",
+            "text" if write[t] else "quiet",
+            12,
+            fontweight="bold" if write[t] else "normal",
+        )
     d.text(left - 0.15, 4.42, "value", "text", 10, ha="right")
     for name, role, bottom in panels:
         axes = d.axes(left, bottom, width, 0.52)
@@ -71,7 +78,9 @@ def trained(theme: Theme) -> Drawing:
     d.text(left - 0.4, 1.62, "memory c", "c", 10, ha="right")
     axes = d.axes(left, 0.46, width, 0.66)
     axes.axhline(0, color=theme.faint, linewidth=0.8)
-    axes.plot(steps, target, "o", markersize=9, markerfacecolor="none", markeredgecolor=theme.quiet, markeredgewidth=1.2)
+    axes.plot(
+        steps, target, "o", markersize=9, markerfacecolor="none", markeredgecolor=theme.quiet, markeredgewidth=1.2
+    )
     axes.plot(steps, prediction, "o", markersize=4.5, color=theme.color("output"))
     axes.set(xlim=(-0.5, len(x) - 0.5), ylim=(-1.45, 1.45), yticks=[-1, 0, 1], xticks=range(0, len(x), 4))
     d.text(left - 0.4, 0.9, "output", "output", 10, ha="right")

@@ -37,7 +37,10 @@ def test_the_command_draws_the_pictures_that_the_page_shows(drawn, tmp_path):
         assert ET.parse(tmp_path / file).getroot().tag.endswith("svg")
         kept = (drawn.FOLDER / file).read_bytes()
         # the two others plot what is computed, whose last digits are the processor's
-        if file.split("-")[0] not in ("gradient", "trained") and f"Matplotlib v{matplotlib.__version__}".encode() in kept:
+        if (
+            file.split("-")[0] not in ("gradient", "trained")
+            and f"Matplotlib v{matplotlib.__version__}".encode() in kept
+        ):
             assert (tmp_path / file).read_bytes() == kept, "run python docs/figures"
 
 
