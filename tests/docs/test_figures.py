@@ -88,7 +88,7 @@ def test_words_stand_out_in_both_themes(drawn):
 
 def test_the_trained_network_is_the_page_s_and_does_what_the_page_says(drawn):
     names = importlib.import_module("trained").network()
-    rows = re.findall(r"^    (input|forget|output) +([\d.]+) +([\d.]+) +([\d.]+)$", PAGE, re.MULTILINE)
+    rows = re.findall(r"^(input|forget|output) +([\d.]+) +([\d.]+) +([\d.]+)$", PAGE, re.MULTILINE)
     assert [row[0] for row in rows] == ["input", "forget", "output"]
     write, read = names["write"], names["read"]
     for name, *numbers in rows:
