@@ -90,10 +90,10 @@ def table(found: dict[tuple[str, Case], float]) -> str:
     """Markdown: a row for each way, milliseconds and how many times as fast as the first."""
     cases = list(dict.fromkeys(case for _, case in found))
     first = next(iter(WAYS))
-    lines = ["| products | " + " | ".join(f"H = {case.H}, B = {case.B}" for case in cases) + " |"]
+    lines = ["| products, ms | " + " | ".join(f"H = {case.H}, B = {case.B}" for case in cases) + " |"]
     lines.append("| --- |" + " ---: |" * len(cases))
     for name in WAYS:
-        cells = [f"{found[name, case]:.2f} ms, {found[first, case] / found[name, case]:.1f} x" for case in cases]
+        cells = [f"{found[name, case]:.2f} ({found[first, case] / found[name, case]:.1f}x)" for case in cases]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -18,9 +18,9 @@ def test_every_way_is_measured_and_stands_in_the_table():
     found = one_product.measure([case], Rounds(1, 0.0))
     assert list(found) == [(name, case) for name in one_product.WAYS]
     rows = one_product.table(found).splitlines()
-    assert rows[0] == "| products | H = 5, B = 2 |"
+    assert rows[0] == "| products, ms | H = 5, B = 2 |"
     assert [row.split(" | ")[0].strip("| ") for row in rows[2:]] == list(one_product.WAYS)
-    assert rows[2].endswith("1.0 x |")
+    assert rows[2].endswith("(1.0x) |")
 
 
 def test_a_way_with_other_numbers_is_not_timed(monkeypatch):
@@ -31,7 +31,7 @@ def test_a_way_with_other_numbers_is_not_timed(monkeypatch):
 
 def test_the_page_has_the_table_of_this_command():
     """The same rows and the same cases; the numbers are those of the machine it names."""
-    names = re.findall(r"^\| ([^|]+?) \| [\d.]+ ms", PAGE.read_text("utf-8"), re.MULTILINE)
+    names = re.findall(r"^\| ([^|]+?) \| [\d.]+ \([\d.]+x\)", PAGE.read_text("utf-8"), re.MULTILINE)
     assert names == list(one_product.WAYS)
     columns = " | ".join(f"H = {case.H}, B = {case.B}" for case in one_product.CASES)
-    assert f"| products | {columns} |" in PAGE.read_text("utf-8")
+    assert f"| products, ms | {columns} |" in PAGE.read_text("utf-8")
