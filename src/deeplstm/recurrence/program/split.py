@@ -21,8 +21,8 @@ class Split:
 
     Attributes:
         carried, following: the leaves that are carried, and what each of them is at the next step.
-        before: nodes needed for all steps before the loop starts: they do not depend on what is carried, and hold a product
-            or a reduction. What is merely elementwise is cheaper to do in the loop than to keep.
+        before: nodes needed for all steps before the loop starts: they do not depend on what is carried, and end in a product.
+            What else there is, is cheaper to do in the loop, where it is at hand, than to keep.
         loop: what the loop computes, arguments first.
         kept: of the loop's nodes, those whose values of all steps are needed afterwards.
         totals: sums over rows that the loop adds up as it goes, "total" of one of its nodes each.
@@ -61,7 +61,7 @@ def split(
     moving = dependents(rows, {*carried, *(n for n in rows if n.op == "slice" and n.args[0] in carried)})
     core = moving.intersection(order(following, is_outside))
 
-    heavy = [n for n in rows if n not in moving and not is_outside(n) and n.op in ("linear", *REDUCTIONS)]
+    heavy = [n for n in rows if n not in moving and not is_outside(n) and n.op == "linear"]
     settled = {n for n in order(heavy, is_outside) if n.kind == "rows" and not is_outside(n)}
 
     late: set[Node] = {n for n in nodes if n.kind == "sum"}

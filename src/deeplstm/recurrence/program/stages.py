@@ -13,6 +13,7 @@ from functools import cached_property
 
 from .graph import Node, order
 from .interpret import Product
+from .operators import TABLE
 from .split import REDUCTIONS, Split
 
 
@@ -167,6 +168,7 @@ class _Planner:
         self.buffers: dict[str, Buffer] = {}
         self.by_key: dict[tuple[int, int, bool], Stage] = {}
         self.homes: dict[Node, Stage] = {}
+        self._inline: dict[Node, bool] = {}
         self._outside(wholes)
 
     def buffer(self, name: str, width: int, steps: bool, is_bool: bool = False) -> Buffer:
@@ -188,17 +190,31 @@ class _Planner:
 
     # ---------------------------------------------------------------- levels
 
-    def is_inline(self, node: Node) -> bool:
-        """Whether a node is computed again wherever it is used, since that costs less than to keep it."""
+    def is_number(self, node: Node) -> bool:
+        """Whether a node is one number a row, or a constant, computed again wherever it is used."""
         if node not in self.computed or node.op in ("linear", "cat", *REDUCTIONS):
             return False
         return node.width == 1 or node.op == "fill"
+
+    def is_inline(self, node: Node) -> bool:
+        """Whether a node is computed again wherever it is used, since that costs less than to keep it: a number, or what is
+        cheap to have from one value that is kept.
+        """
+        if node not in self._inline:
+            is_wide = node in self.computed and node.op in TABLE and not TABLE[node.op].is_costly
+            self._inline[node] = self.is_number(node) or (is_wide and len(self._sources(node)) <= 1)
+        return self._inline[node]
+
+    def _sources(self, node: Node) -> set[Node]:
+        """The whole rows that an elementwise node is made of."""
+        wide = [n for n in node.inputs if n.kind == "rows" and n.width > 1]
+        return {s for n in wide for s in (self._sources(n) if self.is_inline(n) else {n})}
 
     def _available(self, node: Node) -> int:
         """The first level that can use a node of another width."""
         if node not in self.computed:
             return 0
-        return self.level[node] + (not self.is_inline(node))
+        return self.level[node] + (not self.is_number(node))
 
     def _readable(self, node: Node) -> int:
         """The first level that can read a whole row of a node in memory."""
@@ -218,9 +234,9 @@ class _Planner:
             elif node.op in REDUCTIONS:
                 self.level[node] = max((self.level[n] for n in inputs), default=0)
             else:
-                same = [n for n in inputs if n.width == node.width and n.op not in REDUCTIONS and not self.is_inline(n)]
+                same = [n for n in inputs if n.width == node.width and n.op not in REDUCTIONS and not self.is_number(n)]
                 others = [n for n in inputs if n not in same]
-                if self.is_inline(node):
+                if self.is_number(node):
                     same, others = [], inputs
                 levels = [self.level[n] for n in same] + [self._available(n) for n in others]
                 self.level[node] = max(levels, default=0)
@@ -321,7 +337,9 @@ class _Planner:
         """The stage that stores a node: its own, or the first that can."""
         if node in self.homes and node.op not in REDUCTIONS:
             return self.homes[node]
-        return self.stage(self._available(node), node.width)
+        if self.is_number(node) or node not in self.computed or node.op in REDUCTIONS:
+            return self.stage(self._available(node), node.width)
+        return self.stage(self.level[node], node.width)
 
     def _store_cat(self, node: Node, wanted: dict[Node, list[Place]]) -> None:
         whole = wanted[node][0].buffer if node in wanted else self.buffer(node.name, node.width, False)
