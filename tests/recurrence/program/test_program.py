@@ -10,7 +10,6 @@ from deeplstm.recurrence.program.graph import Graph, order
 from deeplstm.recurrence.program.interpret import products, straight_line
 from deeplstm.recurrence.program.program import backward, forward
 from deeplstm.recurrence.program.rows import Unsupported
-from deeplstm.recurrence.program.split import REDUCTIONS
 from deeplstm.recurrence.program.stages import stages
 from table import CELLS, cells
 
