@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from benchmarks.cases import QUICK, Case, flops
-from benchmarks.cells import CELLS, LSTM, stack_of
-from benchmarks.check import ERROR, complaint, disagreements
-from benchmarks.contestants import LOOP, OURS, PEER, Outputs, contestants, other, peer_of, plain
-from benchmarks.peers_jax import why_not_jax
+
+from deeplstm.bench.cases import QUICK, Case, flops
+from deeplstm.bench.cells import CELLS, LSTM, stack_of
+from deeplstm.bench.check import ERROR, complaint, disagreements
+from deeplstm.bench.contestants import LOOP, OURS, PEER, Outputs, contestants, other, peer_of, plain
+from deeplstm.bench.peers_jax import why_not_jax
 
 CASE = Case(5, 3, 8, 2)
 

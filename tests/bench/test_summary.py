@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from benchmarks.contestants import DROP_IN, JAX, LOOP, OURS, PEER
-from benchmarks.summary import Target, lines, targets
+
+from deeplstm.bench.contestants import DROP_IN, JAX, LOOP, OURS, PEER
+from deeplstm.bench.summary import Target, lines, targets
 
 
 def row(cell: str, name: str, ms: float, times_as_fast: float, H: int = 256, **more: Any) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.cases import GRID, QUICK, Case
-from benchmarks.cells import LSTM
-from benchmarks.contestants import COMPILED, DROP_IN, LOOP, OURS, PEER, Contestant, plain
 
 from benchmarks import __main__ as bench
 from benchmarks import first_call, grid, page
+from deeplstm.bench.cases import GRID, QUICK, Case
+from deeplstm.bench.cells import LSTM
+from deeplstm.bench.contestants import COMPILED, DROP_IN, LOOP, OURS, PEER, Contestant, plain
 
 FAST = ["--quick", "--threads", "1", "--parts", "grid", "--cells", "lstm"]
 

@@ -5,16 +5,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from benchmarks.busy import another_process
-from benchmarks.cases import Case
-from benchmarks.contestants import Contestant
-from benchmarks.memory import kept_bytes
-from benchmarks.peak import Peak
-from benchmarks.surroundings import markdown
-from benchmarks.timing import Rounds, take_turns
 from torch import nn
 
 from benchmarks import timing
+from deeplstm.bench.busy import another_process
+from deeplstm.bench.cases import Case
+from deeplstm.bench.contestants import Contestant
+from deeplstm.bench.memory import kept_bytes
+from deeplstm.bench.peak import Peak
+from deeplstm.bench.surroundings import markdown
+from deeplstm.bench.timing import Rounds, take_turns
 
 
 def sleeper(seconds: float, name: str, order: list[str]) -> Callable[[], Callable[[], object]]:
