@@ -60,17 +60,17 @@ def take_turns(
     """Time every call once a round.
 
     Args:
-        calls: what to time; called before, so that nothing is compiled in its turn.
+        calls: what to time. The first call of each counts only if it is all there is time for.
         rounds: how many and how long.
-        slow: which have the time of slow ones.
+        slow: which have the time of slow ones, and were called before: nothing is compiled any more.
     """
     once, repeats, turns, samples = {}, {}, {}, {}
     with _no_collection():
         for key, call in calls.items():
             most = rounds.most_slow if key in slow else rounds.most
             once[key] = _seconds(call, 1)
-            if once[key] < most / 10:
-                once[key] = _seconds(call, 1)  # the first may have been cold
+            if key not in slow or once[key] < most / 10:
+                once[key] = _seconds(call, 1)  # the first was cold, or compiled something
             repeats[key] = max(1, round(rounds.seconds / once[key]))
             turns[key] = min(rounds.turns, int(most / once[key]))
             samples[key] = [] if turns[key] else [once[key] * 1e3]

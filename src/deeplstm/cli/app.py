@@ -27,6 +27,7 @@ def build_app() -> App:
         version=deeplstm.__version__,
         help_format="plaintext",
         default_parameter=SHOWN,
+        suppress_keyboard_interrupt=False,  # its message says how to go on
     )
     # By name: the options of a network take longer to read than the rest of the help to show.
     app.command("deeplstm.cli.train:train", name="train", help="Train a network and keep it in a folder, its run.")
