@@ -16,7 +16,8 @@ from deeplstm.bench.cells import LSTM
 from deeplstm.bench.contestants import COMPILED, DROP_IN, LOOP, OURS, PEER, RECOMPUTE, Contestant, plain
 from deeplstm.bench.page import BEGIN, END, Page
 from deeplstm.bench.report import FORMAT, Report
-from deeplstm.bench.work import Found, Settings, Unit
+from deeplstm.bench.summary import targets
+from deeplstm.bench.work import Found, Settings
 
 FAST = Settings(quick=True, threads=1, parts=("grid",), cells=(LSTM,))
 
@@ -90,8 +91,6 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert [row["cell"] for row in saved(out)["rows"]] == [LSTM, "peephole"]
     assert "Not finished: 2 of 4" in tables.text(saved(out))
     measured.clear()
-    with pytest.raises(KeyboardInterrupt):
-        run.resume(out, lambda line: None)
     report = run.resume(out, lambda line: None)
     assert measured == ["coupled", "highway"]
     assert [row["cell"] for row in report.data["rows"]] == list(cells)
@@ -160,10 +159,13 @@ def test_steps_are_compiled_at_as_many_sizes_as_there_is_time_for() -> None:
     few, many = grid.to_compile(Settings(minutes=30)), grid.to_compile(Settings(minutes=600))
     assert 0 < len(few) < len(many) == len(GRID)
     assert many[: len(few)] == few
-    compiled = [
-        unit for unit in grid.units(Settings(minutes=30), grid.Peers(True, False, False), grid.Rounds(1, 0, 1, 1))
-    ]
-    assert len(compiled) == 10 * len(GRID)
+    peers, rounds = grid.Peers(compiled=True, jax=False, onnx=False), grid.Rounds(1, 0, 1, 1)
+    units = {unit.name: unit.seconds for unit in grid.units(Settings(minutes=30), peers, rounds)}
+    assert len(units) == 10 * len(GRID)
+    uncompiled = {unit.name: unit.seconds for unit in grid.units(Settings(minutes=1), peers, rounds)}
+    longer = {name for name, seconds in units.items() if seconds > uncompiled[name]}
+    assert {name.split(" ")[0] for name in longer} == {str(case) for case in few}
+    assert not any(name.endswith(f" {LSTM}") for name in longer)
 
 
 def test_everything_left_out_for_one_reason_is_one_line() -> None:
@@ -309,8 +311,6 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
 def test_performance_page_has_its_place_and_a_note_for_every_row() -> None:
     root = surroundings.checkout()
     assert root is not None
-    from deeplstm.bench.summary import targets
-
     empty = Report.new(Path("bench.json"), Settings(), {}).data
     rows = [target.what for target in targets(empty)]
     assert len(rows) > 20
@@ -318,6 +318,5 @@ def test_performance_page_has_its_place_and_a_note_for_every_row() -> None:
 
 
 def test_a_unit_is_known_by_its_name() -> None:
-    names = [unit.name for unit in grid.units(Settings(), grid.Peers(True, True, True), grid.Rounds(1, 0, 1, 1))]
-    assert len(set(names)) == len(names)
-    assert isinstance(grid.units(FAST, grid.Peers(False, False, False), grid.Rounds(1, 0, 1, 1))[0], Unit)
+    units = grid.units(Settings(), grid.Peers(True, True, True), grid.Rounds(1, 0, 1, 1))
+    assert len({unit.name for unit in units}) == len(units)
