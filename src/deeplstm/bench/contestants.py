@@ -83,7 +83,8 @@ def contestants(
 
     Args:
         cell, case: which.
-        compiled, jax, onnx: whether those take part that are not always there.
+        compiled, jax, onnx: whether those take part that are not always there. Where cells other than the plain LSTM are run,
+            those who compile take part in training alone, which is what is asked about there.
     """
     torch.manual_seed(0)
     field = plain(case) if cell == LSTM else other(cell, case, compiled)
@@ -94,6 +95,7 @@ def contestants(
         assert isinstance(stack, deeplstm.Stack)
         names = {_in_stack(name) if cell == LSTM else name: name for name in field[0].parameters}
         field.append(JaxContestant.of(cell, JAX, stack, names))
+        field[-1].modes = MODES if cell == LSTM else ("training",)
     if onnx and cell == LSTM:
         from deeplstm.bench.peers_onnx import lstm
 
@@ -135,7 +137,9 @@ def other(cell: str, case: Case, compiled: bool) -> list[Contestant]:
         for layer in twin.layers:
             # the step, not the loop: torch.compile unrolls a loop, and 100 steps take it minutes
             layer.get_submodule("cell").compile(fullgraph=True, dynamic=False)
-        field.append(Contestant(cell, COMPILED, on("reference", twin), dict(twin.named_parameters()), twin))
+        field.append(
+            Contestant(cell, COMPILED, on("reference", twin), dict(twin.named_parameters()), twin, ("training",))
+        )
     if cell == GRU:
         gru = nn.GRU(case.H, case.H, case.L)
         gru.load_state_dict({n: stack.get_parameter(_in_stack(n)) for n in gru.state_dict()})

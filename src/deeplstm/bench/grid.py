@@ -35,7 +35,7 @@ COMPILE_FIRST = (1, 4, 0, 6, 2, 3, 5, 7)
 COMPILE_SECONDS = 30.0
 """About as long as torch takes to compile the step of a cell, for training and inference."""
 
-COMPILE_SHARE = 0.35
+COMPILE_SHARE = 0.25
 """Of the time of a run."""
 
 
@@ -164,7 +164,12 @@ def backends(one: Contestant, case: Case, mode: str) -> list[str]:
 def _seconds(cell: str, case: Case, peers: Peers) -> float:
     """What a unit may take, roughly: compiling, the plain loop, and turns of everything else."""
     steps = case.T * case.L * (1.0 if cell == LSTM else 1.5)
-    once = 40 * steps * case.B * case.H**2 / 100e9  # training at 100 GFLOP/s
+    once = 40 * steps * case.B * case.H**2 / 150e9  # inference and training at 150 GFLOP/s
     loop = 1.2e-3 * steps + 2 * once
-    fast = 3.0 + min(12.0, 9 * once)
-    return 3 * loop + (2 + 2 * peers.jax) * fast + COMPILE_SECONDS * peers.compiled
+    fast = 2.0 + 3 * once + min(5 * once, 6.0)
+    return (
+        2 * loop
+        + min(5 * loop, 2.0)
+        + (2 + peers.jax * (2 if cell == LSTM else 1)) * fast
+        + COMPILE_SECONDS * peers.compiled
+    )
