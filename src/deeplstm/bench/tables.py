@@ -10,7 +10,8 @@ from deeplstm.bench.surroundings import described, markdown
 
 LEGEND = (
     f"x: times as fast as its peer of the same sizes in the same run, which is {PEER} for the plain LSTM, the better of plain "
-    f"loop and compiled step for the other cells (the compiled step and JAX train them only, and do not infer). Share: of the machine's peak. FLOP: time per FLOP beside our plain LSTM."
+    "loop and compiled step for the other cells, which compiled step and JAX only train. Share: of the machine's peak. "
+    "FLOP: time per FLOP beside our plain LSTM."
 )
 
 
