@@ -279,11 +279,15 @@ def test_what_an_installed_package_lacks_is_left_out(tmp_path: Path) -> None:
 
 def test_streaming_is_measured_by_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "streaming.py"
-    file.write_text("def measure(quick):\n    return [{'size': '1x40', 'contestant': 'one', 'us': 7.0}]\n")
+    file.write_text(
+        "from types import SimpleNamespace as Row\n"
+        "def latency(rounds, sizes):\n"
+        "    return [Row(size=f'{sizes[0][0]}x{sizes[0][1]}', name='one', microseconds=7.0, floor=None)]\n"
+    )
     monkeypatch.setattr(streaming, "script", lambda: file)
     report = begin(tmp_path / "bench.json", Settings(quick=True, parts=("streaming",)))
-    assert report.data["streaming"] == [{"size": "1x40", "contestant": "one", "us": 7.0}]
-    assert re.search(r"\| 1x40 \| one +\| +7 \|", tables.text(report.data))
+    assert report.data["streaming"] == [{"size": "1x40", "contestant": "one", "us": 7.0, "floor_us": None}]
+    assert re.search(r"\| 1x40 \| one +\| +7 \| +- \|", tables.text(report.data))
 
 
 @pytest.fixture

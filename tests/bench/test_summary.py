@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deeplstm.bench.contestants import DROP_IN, JAX, LOOP, ONNX, OURS, PEER, RECOMPUTE
-from deeplstm.bench.summary import STREAM, Target, lines, targets
+from deeplstm.bench.summary import STREAM, STREAM_BF16, STREAM_PEER, Target, lines, targets
 
 
 def row(cell: str, name: str, ms: float, times_as_fast: float, H: int = 256, **more: Any) -> dict[str, Any]:
@@ -36,8 +36,8 @@ REPORT: dict[str, Any] = {
     ],
     "streaming": [
         {"size": size, "contestant": name, "us": us}
-        for size, times in {"1x40": (5.0, 14.0, 80.0), "2x128": (20.0, 30.0, 200.0)}.items()
-        for name, us in zip((STREAM, ONNX, PEER), times, strict=True)
+        for size, times in {"1x40": (5.0, 14.0, 80.0, 14.0), "2x256": (20.0, 30.0, 200.0, 7.5)}.items()
+        for name, us in zip((STREAM, ONNX, STREAM_PEER, STREAM_BF16), times, strict=True)
     ],
 }
 
@@ -68,7 +68,7 @@ def test_means_and_worst_are_over_all_cases() -> None:
         ("cells of examples/cells, training, against plain loop, (100,64,256,1)", 1.5, True),
         (f"streaming, one step, batch 1, against {ONNX}", 1.5, False),
         (f"streaming, one step, batch 1, against {PEER}", 10.0, False),
-        ("streaming, one step, batch 1, bfloat16", None, None),
+        ("streaming, one step, batch 1, bfloat16", 4.0, True),
         (f"packed sequences, forward and backward, {OURS}", 20.0, True),
         (f"a second busy process: slowdown of training, {OURS}", 2.0, True),
         (f"a second busy process: slowdown of training, {DROP_IN}", None, None),

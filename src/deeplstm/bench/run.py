@@ -126,7 +126,7 @@ def _units(settings: Settings, report: Report) -> list[Unit]:
         if file is None:
             report.leave_out("streaming", "benchmarks/streaming.py of the repository, which measures it, is not here")
         else:
-            found += streaming.units(file, settings.quick)
+            found += streaming.units(file, settings.quick, rounds)
     if "first-call" in settings.parts:
         cells = grid.chosen(settings)[1]
         found += first_call.units(cells[:1] if settings.quick else cells)

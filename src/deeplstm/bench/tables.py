@@ -26,7 +26,7 @@ def text(report: dict[str, Any]) -> str:
         markdown(*over_all(rows)) if rows else "",
         _examples(report["examples"]),
         _extra("Packed", report["packed"], ["times_as_fast"]),
-        _extra("Streaming, one step, batch 1", report["streaming"], ["us"]),
+        _extra("Streaming, one step, batch 1", report["streaming"], ["us", "floor_us"]),
         _extra("First call", report["first_call"], ["first_s", "again_s"]),
         _extra("Beside a busy process", report["busy"], ["alone_ms", "busy_ms", "slowdown"]),
         *(f"Failed, not timed: {failure['what']}" for failure in report["failed"]),
@@ -128,6 +128,10 @@ def _extra(title: str, rows: Rows, columns: list[str]) -> str:
     if not rows:
         return ""
     names = [n for n in ("size", "cell", "contestant", "ms", *columns) if n in rows[0]]
-    body = [[f"{row[n]:.3g}" if isinstance(row[n], float) else row[n] for n in names] for row in rows]
+    body = [[_cell(row.get(n)) for n in names] for row in rows]
     case = f", {where({'cell': LSTM, **rows[0]}).split(' ')[0]}" if "T" in rows[0] else ""
     return f"{title}{case}:\n\n{markdown(names, body)}"
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

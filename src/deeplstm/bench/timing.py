@@ -33,8 +33,8 @@ class Rounds(NamedTuple):
 
     turns: int
     seconds: float
-    most: float
-    most_slow: float
+    most: float = 6.0
+    most_slow: float = 2.0
     """The same for what is many times slower than what it is compared with: seconds make no difference there."""
 
     def fewer(self) -> "Rounds":
@@ -43,7 +43,7 @@ class Rounds(NamedTuple):
 
 
 QUICK = Rounds(2, 0.0, 1.0, 1.0)
-FULL = Rounds(7, 0.1, 6.0, 2.0)
+FULL = Rounds(7, 0.1)
 SLOW = (LOOP, COMPILED)
 
 
