@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import deeplstm
-from benchmarks.cases import Case
-from benchmarks.surroundings import cpu_model
-from benchmarks.timing import FULL, Rounds, take_turns
+from deeplstm.bench.cases import Case
+from deeplstm.bench.surroundings import cpu_model
+from deeplstm.bench.timing import FULL, Rounds, take_turns
 
 CASES = [Case(100, 1, 64, 1), Case(100, 32, 64, 1), Case(100, 1, 256, 1), Case(100, 32, 256, 1)]
 
@@ -81,7 +81,7 @@ def measure(cases: Sequence[Case], rounds: Rounds) -> dict[tuple[str, Case], flo
         for name, way in WAYS.items():
             run = way(lstm)
             torch.testing.assert_close(run(x), lstm(x)[0], rtol=1e-4, atol=1e-5)
-            calls[name, case] = lambda run=run, x=x: lambda: run(x)
+            calls[name, case] = lambda run=run, x=x: run(x)
     with torch.no_grad():
         return {key: time.median for key, time in take_turns(calls, rounds).items()}
 

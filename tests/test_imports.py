@@ -19,6 +19,7 @@ LAYERS = [
     "testing",
     "training",
     "tasks",
+    "bench",
     "cli",
 ]  # what stands later may import what stands earlier
 PUBLIC = LAYERS.index("nn")  # where `import deeplstm` stands: its names come from here and below

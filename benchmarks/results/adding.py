@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import deeplstm
+from benchmarks import OUT
 from benchmarks.results.script import run_script
-from benchmarks.surroundings import OUT, described, markdown, surroundings
+from deeplstm.bench.surroundings import described, markdown, surroundings
 from deeplstm.training.files import write_atomic
 
 T = 200

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.surroundings import OUT
+from benchmarks import OUT
 from deeplstm import InputError
 from deeplstm.tasks.text.choices import TextConfig
 from deeplstm.tasks.text.encoded import Encoded

@@ -17,7 +17,7 @@ A run that was interrupted goes on where it was, and a complete one is only scor
 from benchmarks.results.data import data_files
 from benchmarks.results.script import run_script
 from benchmarks.results.text import trained
-from benchmarks.surroundings import described, markdown, surroundings
+from deeplstm.bench.surroundings import described, markdown, surroundings
 from deeplstm.tasks.text.choices import TextConfig
 from deeplstm.tasks.text.config import TextData, TextModel
 from deeplstm.tasks.text.metrics import evaluate

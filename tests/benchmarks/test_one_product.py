@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.cases import Case
-from benchmarks.timing import Rounds
 
 from benchmarks import one_product
+from deeplstm.bench.cases import Case
+from deeplstm.bench.timing import Rounds
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-it-works.md"
 

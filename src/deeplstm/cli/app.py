@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 
 import deeplstm
 from deeplstm.cli.arguments import SHOWN, exact_values
+from deeplstm.cli.bench import bench
 from deeplstm.cli.doctor import doctor
 from deeplstm.cli.evaluate import evaluate
 from deeplstm.cli.generate import generate
@@ -26,10 +27,11 @@ def build_app() -> App:
         version=deeplstm.__version__,
         help_format="plaintext",
         default_parameter=SHOWN,
+        suppress_keyboard_interrupt=False,  # its message says how to go on
     )
     # By name: the options of a network take longer to read than the rest of the help to show.
     app.command("deeplstm.cli.train:train", name="train", help="Train a network and keep it in a folder, its run.")
-    for command in (resume, generate, evaluate, doctor):
+    for command in (resume, generate, evaluate, bench, doctor):
         app.command(command, config=[exact_values])
     return app
 

@@ -5,6 +5,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 
 import deeplstm
 
-OUT = Path(__file__).parent / "out"
-"""Where everything that benchmarks write goes; git ignores it."""
+_PEERS = {"jax": "JAX", "onnxruntime": "ONNX Runtime"}
+"""Packages that not everybody has."""
 
 
 def surroundings() -> dict[str, Any]:
@@ -29,30 +30,50 @@ def surroundings() -> dict[str, Any]:
         "torch": torch.__version__,
         "deeplstm": deeplstm.__version__,
         "threads": torch.get_num_threads(),
+        **{package: _version(package) for package in _PEERS},
+        "backends": os.environ.get("DEEPLSTM_BACKENDS"),
     }
 
 
 def described(facts: dict[str, Any]) -> str:
     """The surroundings in two lines, for under a table."""
+    peers = "".join(f", {name} {facts[key]}" for key, name in _PEERS.items() if facts.get(key))
+    backends = f", DEEPLSTM_BACKENDS={facts['backends']}" if facts.get("backends") else ""
     return (
         f"{facts['date']}, commit {facts['commit']}, deeplstm {facts['deeplstm']}, torch {facts['torch']}, "
-        f"Python {facts['python']}\n"
+        f"Python {facts['python']}{peers}{backends}\n"
         f"{facts['cpu']} ({facts['vectors']}), {facts['cores']} cores, {facts['threads']} threads, {facts['system']}"
     )
 
 
-def commit() -> str:
-    """The checkout's commit, "+changes" where tracked files differ from it, "unknown" outside of git."""
+def _version(package: str) -> str | None:
     try:
-        revision = _git("rev-parse", "--short=10", "HEAD")
-        return revision + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def checkout() -> Path | None:
+    """The folder of the repository that this file is part of; None for an installed package, wherever it lies."""
+    root = Path(__file__).parents[3]
+    try:
+        _git(root, "ls-files", "--error-unmatch", __file__)
     except (OSError, subprocess.CalledProcessError):
+        return None
+    return root
+
+
+def commit() -> str:
+    """The checkout's commit, "+changes" where tracked files differ from it, "unknown" outside of one."""
+    root = checkout()
+    if root is None:
         return "unknown"
+    revision = _git(root, "rev-parse", "--short=10", "HEAD")
+    return revision + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
 
 
-def _git(*arguments: str) -> str:
-    here = Path(__file__).parent
-    return subprocess.run(["git", *arguments], cwd=here, check=True, capture_output=True, text=True).stdout.strip()
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def cpu_model() -> str:

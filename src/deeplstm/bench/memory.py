@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from benchmarks.cases import Case
-from benchmarks.contestants import Contestant
+from deeplstm.bench.cases import Case
+from deeplstm.bench.contestants import Contestant
 
 
 def kept_bytes(contestant: Contestant, case: Case) -> int:

@@ -1,6 +1,6 @@
 """What is timed: the same recurrence, with the same weights, in the hands of different code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,17 +8,20 @@ import torch
 from torch import Tensor, nn
 
 import deeplstm
-from benchmarks.cases import Case
-from benchmarks.cells import GRU, LSTM, stack_of
+from deeplstm.bench.cases import Case
+from deeplstm.bench.cells import GRU, LSTM, stack_of
 
 PEER = "torch.nn.LSTM"
 DROP_IN = "deeplstm.LSTM"
+"""As a user gets it: it chooses among the backends by itself."""
 OURS = "deeplstm, cpu"
+"""The generated kernels, wherever another backend would be chosen too."""
+RECOMPUTE = "deeplstm, recompute"
 LOOP = "plain loop"
 COMPILED = "compiled step"
 JAX = "JAX scan"
-SLOW = (LOOP, COMPILED, JAX)
-"""What a run that is short of time leaves out first."""
+ONNX = "ONNX Runtime"
+MODES = ("inference", "training")
 
 Outputs = list[Tensor]
 """y (T, B, H), then each part of the final state, (L, B, H)."""
@@ -33,6 +36,8 @@ class Contestant:
         run: x (T, B, H) -> y and the final state.
         parameters: by the names that the first contestant of the kind gives them.
         module: what is put into training or evaluation mode; cells with noise are trained with it.
+        modes: what it is timed in.
+        output_size: width of y; None: that of x.
     """
 
     cell: str
@@ -40,6 +45,8 @@ class Contestant:
     run: Callable[[Tensor], Outputs]
     parameters: dict[str, Tensor]
     module: nn.Module
+    modes: Sequence[str] = MODES
+    output_size: int | None = None
 
     def inference(self, x: Tensor) -> Callable[[], Outputs]:
         """A call to time: forward alone, in evaluation mode."""
@@ -69,17 +76,32 @@ class Contestant:
         return call
 
 
-def contestants(cell: str, case: Case, *, compiled: bool, jax: bool) -> list[Contestant]:
-    """Everything that can run a cell, the one that defines what is right first."""
+def contestants(
+    cell: str, case: Case, *, compiled: bool = False, jax: bool = False, onnx: bool = False
+) -> list[Contestant]:
+    """Everything that can run a cell, the one that defines what is right first.
+
+    Args:
+        cell, case: which.
+        compiled, jax, onnx: whether those take part that are not always there. Where cells other than the plain LSTM are run,
+            those who compile take part in training alone, which is what is asked about there.
+    """
     torch.manual_seed(0)
     field = plain(case) if cell == LSTM else other(cell, case, compiled)
     if jax:
-        from benchmarks.peers_jax import JaxContestant
+        from deeplstm.bench.peers_jax import JaxContestant
 
-        stack = field[-1].module
+        stack = next(one.module for one in field if one.name == OURS)
         assert isinstance(stack, deeplstm.Stack)
         names = {_in_stack(name) if cell == LSTM else name: name for name in field[0].parameters}
         field.append(JaxContestant.of(cell, JAX, stack, names))
+        field[-1].modes = MODES if cell == LSTM else ("training",)
+    if onnx and cell == LSTM:
+        from deeplstm.bench.peers_onnx import lstm
+
+        peer = field[0].module
+        assert isinstance(peer, nn.LSTM)
+        field.append(Contestant(cell, ONNX, lstm(peer), dict(peer.named_parameters()), peer, ("inference",)))
     return field
 
 
@@ -88,14 +110,19 @@ def plain(case: Case) -> list[Contestant]:
     peer = nn.LSTM(case.H, case.H, case.L)
     drop_in = deeplstm.LSTM(case.H, case.H, case.L)
     drop_in.load_state_dict(peer.state_dict())
-    stack = stack_of(LSTM, case)
-    stack.load_state_dict({_in_stack(name): weight for name, weight in peer.state_dict().items()})
-    by_torch_name: dict[str, Tensor] = {n: stack.get_parameter(_in_stack(n)) for n, _ in peer.named_parameters()}
+    cells, sparing = stack_of(LSTM, case), stack_of(LSTM, case, memory="recompute")
+    for stack in (cells, sparing):
+        stack.load_state_dict({_in_stack(name): weight for name, weight in peer.state_dict().items()})
+
+    def by_torch_name(stack: nn.Module) -> dict[str, Tensor]:
+        return {name: stack.get_parameter(_in_stack(name)) for name, _ in peer.named_parameters()}
+
     return [
         Contestant(LSTM, PEER, _whole(peer), dict(peer.named_parameters()), peer),
         Contestant(LSTM, DROP_IN, _whole(drop_in), dict(drop_in.named_parameters()), drop_in),
-        Contestant(LSTM, LOOP, on("reference", stack), by_torch_name, stack),
-        Contestant(LSTM, OURS, on("cpu", stack), by_torch_name, stack),
+        Contestant(LSTM, LOOP, on("reference", cells), by_torch_name(cells), cells),
+        Contestant(LSTM, OURS, on("cpu", cells), by_torch_name(cells), cells),
+        Contestant(LSTM, RECOMPUTE, on("cpu", sparing), by_torch_name(sparing), sparing, ("training",)),
     ]
 
 
@@ -110,7 +137,9 @@ def other(cell: str, case: Case, compiled: bool) -> list[Contestant]:
         for layer in twin.layers:
             # the step, not the loop: torch.compile unrolls a loop, and 100 steps take it minutes
             layer.get_submodule("cell").compile(fullgraph=True, dynamic=False)
-        field.append(Contestant(cell, COMPILED, on("reference", twin), dict(twin.named_parameters()), twin))
+        field.append(
+            Contestant(cell, COMPILED, on("reference", twin), dict(twin.named_parameters()), twin, ("training",))
+        )
     if cell == GRU:
         gru = nn.GRU(case.H, case.H, case.L)
         gru.load_state_dict({n: stack.get_parameter(_in_stack(n)) for n in gru.state_dict()})
@@ -134,7 +163,7 @@ def why_not_compiled() -> str | None:
     except (
         Exception
     ) as error:  # whatever keeps it from working (a missing compiler, for one), the others are still timed
-        return f"{COMPILED}: {str(error).strip().splitlines()[0]}"
+        return next(iter(str(error).strip().splitlines()), type(error).__name__)
     return None
 
 

@@ -28,7 +28,7 @@ GRID = [
     Case(100, 32, 512, 2),
     Case(50, 128, 1024, 1),
 ]
-QUICK = [Case(7, 3, 8, 1)]
+QUICK = Case(7, 3, 8, 1)
 
 
 def flops(case: Case, parameters: Iterable[Tensor], mode: str) -> int:

@@ -1,4 +1,4 @@
-"""How long the first call of a cell takes in a new process: `python -m benchmarks.first_call CELL...` prints it as JSON."""
+"""How long the first call of a cell takes in a new process: `python -m deeplstm.bench.first_call CELL...` prints it as JSON."""
 
 import json
 import os
@@ -11,12 +11,17 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import Case
-from benchmarks.cells import stack_of
-from benchmarks.contestants import OURS, on
+from deeplstm.bench.cases import Case
+from deeplstm.bench.cells import stack_of
+from deeplstm.bench.contestants import OURS, on
+from deeplstm.bench.work import Found, Unit
 
 CASE = Case(2, 4, 192, 1)
 """So few steps that everything but capturing and compiling is nothing; a size that no other benchmark has."""
+
+
+def units(cells: list[str]) -> list[Unit]:
+    return [Unit("first-call", "first calls", 5.0 + 4.0 * len(cells), lambda time_left: Found(measure(cells)))]
 
 
 def measure(cells: list[str]) -> list[dict[str, Any]]:
@@ -26,7 +31,7 @@ def measure(cells: list[str]) -> list[dict[str, Any]]:
     """
     with tempfile.TemporaryDirectory() as cache:
         # whatever this process's users keep is not read: both variables are where a cache may lie
-        env = {**os.environ, "XDG_CACHE_HOME": cache, "DEEPLSTM_CACHE": cache}
+        env = {**os.environ, "XDG_CACHE_HOME": cache, "DEEPLSTM_CACHE": cache, "PYTHONPATH": _path()}
         first, second = (_in_a_process(cells, env) for _ in range(2))
     return [
         {**CASE._asdict(), "cell": cell, "contestant": OURS, "first_s": first[cell], "again_s": second[cell]}
@@ -35,11 +40,18 @@ def measure(cells: list[str]) -> list[dict[str, Any]]:
 
 
 def _in_a_process(cells: list[str], env: dict[str, str]) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.first_call", *cells]
-    root = Path(__file__).parent.parent
-    printed = subprocess.run(command, env=env, cwd=root, check=True, capture_output=True, text=True).stdout
-    seconds: dict[str, float] = json.loads(printed)
+    command = [sys.executable, "-m", "deeplstm.bench.first_call", *cells]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(next(reversed(done.stderr.strip().splitlines()), f"status {done.returncode}"))
+    seconds: dict[str, float] = json.loads(done.stdout)
     return seconds
+
+
+def _path() -> str:
+    """The package of this process is that of the other, wherever it was found."""
+    here = str(Path(__file__).parents[2])
+    return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
 
 
 def first_calls(cells: list[str]) -> dict[str, float]:

@@ -1,24 +1,29 @@
 """Sequences of unequal length: ours against torch.nn.LSTM on a PackedSequence."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import deeplstm
-from benchmarks.cases import Case
-from benchmarks.check import ERROR
-from benchmarks.contestants import DROP_IN, OURS, PEER
-from benchmarks.timing import Rounds, take_turns
+from deeplstm.bench.cases import Case
+from deeplstm.bench.check import ERROR
+from deeplstm.bench.contestants import DROP_IN, OURS, PEER
+from deeplstm.bench.timing import Rounds, take_turns
+from deeplstm.bench.work import Found, Unit
 
 CASE = Case(1000, 32, 128, 1)
 QUICK = Case(9, 4, 8, 1)
 
 
-def measure(case: Case, rounds: Rounds) -> tuple[list[dict[str, Any]], list[str]]:
-    """Forward and backward at random lengths. Returns a row for each contestant, and what failed the check."""
+def units(quick: bool, rounds: Rounds) -> list[Unit]:
+    case = QUICK if quick else CASE
+    return [Unit("packed", f"packed {case}", 1.0 if quick else 35.0, lambda time_left: measure(case, rounds))]
+
+
+def measure(case: Case, rounds: Rounds) -> Found:
+    """Forward and backward at random lengths."""
     torch.manual_seed(0)
     x, dy = torch.randn(2, case.T, case.B, case.H).unbind()
     lengths = torch.randint(1, case.T + 1, (case.B,))
@@ -30,18 +35,18 @@ def measure(case: Case, rounds: Rounds) -> tuple[list[dict[str, Any]], list[str]
         DROP_IN: _call(ours, "auto", x, lengths, dy),
         OURS: _call(ours, "cpu", x, lengths, dy),
     }
-    expected, failed = calls[PEER](), []
+    expected, found = calls[PEER](), Found()
     for name in (DROP_IN, OURS):
         pairs = zip(calls[name](), expected, strict=True)
         error = max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
         if not error <= ERROR:
-            failed.append(
+            found.failed.append(
                 f"packed {case}, {name}: off by {error:.1e} of the largest value, at most {ERROR:.0e} is expected"
             )
             del calls[name]
-    times = take_turns({name: _giver(call) for name, call in calls.items()}, rounds)
+    times = take_turns(calls, rounds)
     peer_ms = times[PEER].median
-    rows = [
+    found.rows = [
         {
             **case._asdict(),
             "steps": int(lengths.sum()),
@@ -53,7 +58,7 @@ def measure(case: Case, rounds: Rounds) -> tuple[list[dict[str, Any]], list[str]
         }
         for name, time in times.items()
     ]
-    return rows, failed
+    return found
 
 
 def _call(module: nn.Module, backend: str, x: Tensor, lengths: Tensor, dy: Tensor) -> Callable[[], list[Tensor]]:
@@ -67,7 +72,3 @@ def _call(module: nn.Module, backend: str, x: Tensor, lengths: Tensor, dy: Tenso
         return [y.data.detach(), *torch.autograd.grad(y.data, [x, *module.parameters()], upstream)]
 
     return call
-
-
-def _giver(call: Callable[[], object]) -> Callable[[], Callable[[], object]]:
-    return lambda: call

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from benchmarks.cases import QUICK, Case, flops
-from benchmarks.cells import CELLS, LSTM, stack_of
-from benchmarks.check import ERROR, complaint, disagreements
-from benchmarks.contestants import LOOP, OURS, PEER, Outputs, contestants, other, peer_of, plain
-from benchmarks.peers_jax import why_not_jax
+
+from deeplstm.bench.cases import QUICK, Case, flops
+from deeplstm.bench.cells import CELLS, LSTM, stack_of
+from deeplstm.bench.check import ERROR, complaint, disagreements, results
+from deeplstm.bench.contestants import LOOP, ONNX, OURS, PEER, Outputs, contestants, other, peer_of, plain
+from deeplstm.bench.peers_jax import why_not_jax
 
 CASE = Case(5, 3, 8, 2)
 
@@ -70,13 +71,26 @@ def test_noise_is_the_same_for_all(cell: str) -> None:
 def test_jax_has_the_same_cells(cell: str) -> None:
     pytest.importorskip("jax")
     assert why_not_jax() is None
-    field = contestants(cell, Case(3, 2, 4, 2), compiled=False, jax=True)
+    field = contestants(cell, Case(3, 2, 4, 2), jax=True)
     (error, where) = disagreements([field[0], field[-1]], Case(3, 2, 4, 2))[field[-1].name]
     assert error <= ERROR, where
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_runtime_has_the_same_lstm() -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    field = contestants(LSTM, Case(3, 2, 4, 2), onnx=True)
+    assert field[-1].name == ONNX
+    expected = results(field[0], x := torch.randn(3, 2, 4))
+    given = results(field[-1], x)
+    assert set(given) == {name for name in expected if name.startswith("inference, ")}
+    assert len(given) == 3
+    assert disagreements([field[0], field[-1]], Case(3, 2, 4, 2))[ONNX][0] <= ERROR
+
+
 def test_every_cell_is_another_recurrence_than_the_lstm() -> None:
-    described = {repr(stack_of(cell, QUICK[0]).layers[0]) for cell in CELLS}
+    described = {repr(stack_of(cell, QUICK).layers[0]) for cell in CELLS}
     assert len(described) == len(CELLS)
 
 

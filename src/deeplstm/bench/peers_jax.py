@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import deeplstm
-from benchmarks.contestants import Contestant, Outputs
+from deeplstm.bench.contestants import Contestant, Outputs
 from deeplstm.cells._cell import Cell
 from deeplstm.cells.gru import GRUCell
 from deeplstm.cells.lstm import LSTMCell
@@ -28,16 +28,8 @@ def why_not_jax() -> str | None:
     try:
         import jax  # noqa: F401
     except ImportError as error:
-        return f"JAX scan: {error}; pip install jax"
+        return f"{error}; pip install jax"
     return None
-
-
-def jax_version() -> str | None:
-    try:
-        import jax
-    except ImportError:
-        return None
-    return str(jax.__version__)
 
 
 class JaxContestant(Contestant):
@@ -109,7 +101,7 @@ def _tensor(array: Any) -> Tensor:
 
 
 def _stack(cells: list[Cell], weights: dict[str, Any], x: Any, noise: list[dict[str, Any]]) -> list[Any]:
-    """y and the final state, (L, B, H) for each part."""
+    """Y and the final state, (L, B, H) for each part."""
     import jax.numpy as jnp
 
     finals = []

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from torch import nn
 
 import deeplstm
-from benchmarks.cases import Case
+from deeplstm.bench.cases import Case
 from deeplstm.cells._cell import Cell
+from deeplstm.recurrence.scan import Memory
 
 LSTM = "lstm"
 GRU = "gru torch form"
@@ -26,8 +27,8 @@ CELLS: dict[str, Callable[[int], Cell]] = {
 """By name: what makes a cell with H inputs and H units."""
 
 
-def stack_of(cell: str, case: Case) -> deeplstm.Stack:
-    return deeplstm.Stack(*(CELLS[cell](case.H) for _ in range(case.L)))
+def stack_of(cell: str, case: Case, memory: Memory = "save") -> deeplstm.Stack:
+    return deeplstm.Stack(*(deeplstm.Recurrent(CELLS[cell](case.H), memory=memory) for _ in range(case.L)))
 
 
 def _gains_of_a_tenth(cell: Cell) -> Cell:
