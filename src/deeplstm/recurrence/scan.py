@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from . import dispatch
+from . import dispatch, traced
 from .call import Call, Step, checked_lengths, is_cell, name_of, resets_complaints, state_complaints, state_shapes
 from .state import map_state, shapes_of
 
@@ -92,7 +92,10 @@ def scan(
         initial = map_state(torch.zeros_like, state)
     names = tuple(trace or ())
     call = Call(step, params, x, state, initial, noise, given_lengths, resets, reverse, names, memory)
-    y, final, traces = dispatch.choose(call, backend).run(call)
+    if torch.compiler.is_compiling():
+        y, final, traces = traced.run(call, backend)
+    else:
+        y, final, traces = dispatch.choose(call, backend).run(call)
     return (y, final) if trace is None else (y, final, traces)
 
 
