@@ -16,7 +16,6 @@ from . import dispatch
 from .backends import cpu, reference, torch_fused
 from .backends.cpu import opaque
 from .call import Call, name_of
-from .program.rows import Unsupported
 
 
 class Kind(NamedTuple):
@@ -70,7 +69,6 @@ def _watch(cell: nn.Module) -> None:
                 len(value)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _choice(
     cell: nn.Module,
     backend: str | None,
@@ -84,6 +82,8 @@ def _choice(
     has_lengths: bool,
 ) -> tuple[str, str, tuple[str, ...]]:
     """The backend, and for kernels the program as text and the names of the weights."""
+    from .program.rows import Unsupported
+
     wanted = dispatch.forced() if backend is None else dispatch.checked_name(backend)
 
     def find(candidate: str) -> tuple[list[str], Any]:
@@ -129,6 +129,10 @@ def _choice(
             return candidate, "", ()
         passed_over[candidate] = reasons
     raise dispatch.unavailable(name_of(cell), passed_over)
+
+
+# what torch.compiler.assume_constant_result does, which would import all of the compiler for it
+_choice._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _nested(kinds: Any) -> Any:

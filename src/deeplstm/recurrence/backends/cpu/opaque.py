@@ -17,12 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from ...call import Call
-from ...program.capture import Step
-from ...program.program import backward as backward_program
-from ...program.text import read, write
 from ...state import tensors_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what captures and generates is imported where a program is needed
+    from ...program.capture import Step
     from .autograd import Job
     from .programs import Programs, Wanted
 
@@ -91,6 +89,8 @@ def remember(program: str, dtype: torch.dtype, programs: Programs) -> None:
 
 def text_of(name: str, programs: Programs) -> str:
     """Programs as what the operators take. Raises: `Unsupported`."""
+    from ...program.text import write
+
     return write(name, programs.step)
 
 
@@ -107,6 +107,8 @@ def _programs_of(program: str, dtype: torch.dtype) -> Programs:
 
 @lru_cache(KNOWN)
 def _step(program: str) -> Step:
+    from ...program.text import read
+
     return read(program)
 
 
@@ -243,6 +245,8 @@ def _shapes(
 @lru_cache(4 * KNOWN)
 def _saved(program: str, wants: tuple[bool, ...], memory: str) -> list[tuple[int, bool]]:
     """What the backward reads beside inputs and states: widths, and whether it is a mask."""
+    from ...program.program import backward as backward_program
+
     wanted = _wanted(program, None, memory, wants)
     saved = backward_program(_step(program), wants_x=wanted.x, weights=wanted.weights, memory=memory).saved
     return [(node.width, node.is_bool) for node in saved]
