@@ -74,6 +74,8 @@ class DropIn(nn.RNNBase):
         """Whether to leave a call to torch's forward: kernels are faster for most work that they can do."""
         if (forced := dispatch.forced()) != "auto":
             return forced == "torch"
+        if _is_beyond_torch():
+            return False
         rows = input.data if isinstance(input, PackedSequence) else input
         if not isinstance(rows, Tensor) or rows.dtype not in (torch.float32, torch.float64) or rows.dim() < 2:
             return True
@@ -211,3 +213,11 @@ def _order(cell: Cell) -> list[str]:
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     have = dict(cell.named_parameters())
     return [name for name in names if name in have]
+
+
+def _is_beyond_torch() -> bool:
+    """Whether what surrounds a call needs more than torch's kernels have: they lack rules for vmap and forward derivatives."""
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    return torch.autograd.forward_ad._current_level >= 0 or any(
+        level.key() != torch._C._functorch.TransformType.Grad for level in levels
+    )

@@ -48,7 +48,12 @@ def run(call: Call, backend: str | None) -> tuple[Tensor, Any, dict[str, Tensor]
     )
     if chosen == "cpu":
         return opaque.run(call, program, names)
-    return torch_fused.run(call) if chosen == "torch" else reference.run(call)
+    if chosen == "torch":
+        return torch_fused.run(call)
+    cell, params = call.step, call.params
+    if params is None:
+        return reference.run(call)
+    return reference.loop(lambda *arguments: torch.func.functional_call(cell, params, arguments), call)
 
 
 def _kind(tensor: Tensor, batch: int) -> tuple[Any, ...]:
