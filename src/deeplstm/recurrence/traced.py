@@ -58,7 +58,12 @@ def run(call: Call, backend: str | None) -> tuple[Tensor, Any, dict[str, Tensor]
 
 def _kind(tensor: Tensor, batch: int) -> tuple[Any, ...]:
     """The tensor's `Kind` as plain values; its first dimensions, time and batch, may be any and count as 1."""
-    return ((1,) * batch + tuple(int(n) for n in tensor.shape[batch:]), tensor.dtype, tensor.device.type)
+    return ((1,) * batch + tuple(_number(n) for n in tensor.shape[batch:]), tensor.dtype, tensor.device.type)
+
+
+def _number(size: int) -> int:
+    """A size as a number of its own, where torch.compile has it as one that may change: int() would leave it so."""
+    return len(range(size))
 
 
 def _kinds(state: Any) -> Any:
