@@ -184,7 +184,7 @@ class DropIn(nn.RNNBase):
             outputs = []
             for d in range(directions):
                 cell = self._cells[x.shape[-1]]
-                if cell.training != self.training:
+                if cell.training != self.training and not torch.compiler.is_compiling():
                     cell.train(self.training)
                 params = dict(zip(_order(cell), self._all_weights_of(layer, d), strict=True))
                 index = layer * directions + d
@@ -217,6 +217,8 @@ def _order(cell: Cell) -> list[str]:
 
 def _is_beyond_torch() -> bool:
     """Whether what surrounds a call needs more than torch's kernels have: they lack rules for vmap and forward derivatives."""
+    if torch.compiler.is_compiling():  # a part of a drop-in, between graphs
+        return False
     levels = torch._C._functorch.get_interpreter_stack() or ()
     return torch.autograd.forward_ad._current_level >= 0 or any(
         level.key() != torch._C._functorch.TransformType.Grad for level in levels

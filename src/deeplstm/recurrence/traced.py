@@ -74,9 +74,20 @@ def _kinds(state: Any) -> Any:
 def _watch(cell: nn.Module) -> None:
     """Read what a cell's equations may depend on beside its tensors, so that a compiled graph is dropped when it changes."""
     for module in cell.modules():
-        for value in vars(module).values():
-            if isinstance(value, tuple | list):
-                len(value)
+        for name, value in vars(module).items():
+            if not (isinstance(value, dict) and name.startswith("_")):  # nn.Module's own
+                _read(value)
+
+
+def _read(value: Any) -> None:
+    if isinstance(value, bool | int | float | str):
+        hash(value)  # to look at it is not enough: torch.compile lets a float that changes be any float
+    elif isinstance(value, tuple | list):
+        for part in value:
+            _read(part)
+    elif isinstance(value, dict):
+        for part in value.values():
+            _read(part)
 
 
 def _choice(

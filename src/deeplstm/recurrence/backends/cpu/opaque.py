@@ -278,12 +278,12 @@ def _unpack(kept: Tensors, x: Tensor, states: int, reverse: bool, resets: Tensor
 
 
 def _apart(results: Iterable[Tensor], given: Iterable[Tensor]) -> list[Tensor]:
-    """Results that share no memory with each other nor with what was given: compilers count on it."""
+    """Results that share no memory with each other nor with what was given, each at the start of its own: compilers count on it."""
     seen = {t.untyped_storage().data_ptr() for t in given}
     apart = []
     for result in results:
         result = result.contiguous()
-        if result.untyped_storage().data_ptr() in seen:
+        if result.storage_offset() or result.untyped_storage().data_ptr() in seen:
             result = result.clone()
         seen.add(result.untyped_storage().data_ptr())
         apart.append(result)
