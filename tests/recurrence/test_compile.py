@@ -244,6 +244,7 @@ def test_without_fullgraph_a_drop_in_runs_between_graphs():
 
 # ---------------------------------------------------------------- the operators
 
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_operators_keep_torchs_rules(monkeypatch):
     module = Recurrent(LSTMCell(3, 4, norm=True, zoneout=0.2)).double()
@@ -259,7 +260,9 @@ def test_the_operators_keep_torchs_rules(monkeypatch):
     x, given = inputs(5, 3, BOTH)
     module(x.requires_grad_(), **given)
     (args,) = seen
-    torch.library.opcheck(operator.default, args, test_utils=("test_schema", "test_faketensor", "test_autograd_registration"))
+    torch.library.opcheck(
+        operator.default, args, test_utils=("test_schema", "test_faketensor", "test_autograd_registration")
+    )
 
 
 def operands(module, T=5, B=3):
@@ -268,13 +271,30 @@ def operands(module, T=5, B=3):
     graph = export(module, (x,)).graph
     (node,) = [n for n in graph.nodes if "deeplstm.forward" in str(n.target)]
     weights = [p.detach() for p in module.parameters()]
-    return [node.args[0], x, [torch.zeros(B, 4)], [], weights, [], None, None, False, "save", [False] * (2 + len(weights))]
+    return [
+        node.args[0],
+        x,
+        [torch.zeros(B, 4)],
+        [],
+        weights,
+        [],
+        None,
+        None,
+        False,
+        "save",
+        [False] * (2 + len(weights)),
+    ]
 
 
 def test_tensors_that_do_not_fit_are_refused():
     args = operands(Recurrent(GRUCell(3, 4)))
     torch.ops.deeplstm.forward(*args)
-    for place, wrong in ((1, torch.randn(5, 3, 2)), (2, [torch.zeros(2, 4)]), (4, args[4][:-1]), (2, [torch.zeros(3, 4).double()])):
+    for place, wrong in (
+        (1, torch.randn(5, 3, 2)),
+        (2, [torch.zeros(2, 4)]),
+        (4, args[4][:-1]),
+        (2, [torch.zeros(3, 4).double()]),
+    ):
         with pytest.raises(ValueError, match="deeplstm::forward got"):
             torch.ops.deeplstm.forward(*args[:place], wrong, *args[place + 1 :])
 
@@ -319,9 +339,7 @@ def test_export_with_any_number_of_steps_and_rows(name, strict):
     upstream = [torch.randn_like(t) for t in wanted]
     names = [name for name, _ in module.named_parameters()]
     for leaves in ([x], names):
-        pairs = [
-            [t if isinstance(t, torch.Tensor) else m.get_parameter(t) for t in leaves] for m in (exported, module)
-        ]
+        pairs = [[t if isinstance(t, torch.Tensor) else m.get_parameter(t) for t in leaves] for m in (exported, module)]
         gradients = [
             torch.autograd.grad(outputs, given, upstream, retain_graph=True)
             for outputs, given in zip((got, wanted), pairs, strict=True)

@@ -35,7 +35,7 @@ class DropIn(nn.RNNBase):
         self._cells = {size: self._cell(size) for size in sizes}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_cells"}
+        return {name: value for name, value in super().__getstate__().items() if name != "_cells"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

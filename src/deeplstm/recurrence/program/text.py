@@ -37,9 +37,7 @@ def write(name: str, step: Step) -> str:
         ],
         "signature": {f.name: _plain(getattr(step.signature, f.name), number) for f in fields(Signature)},
         "step": {
-            f.name: _plain(getattr(step, f.name), number)
-            for f in fields(Step)
-            if f.name not in ("graph", "signature")
+            f.name: _plain(getattr(step, f.name), number) for f in fields(Step) if f.name not in ("graph", "signature")
         },
     }
     packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)
@@ -244,9 +242,11 @@ def _check_step(step: Step) -> None:
         (step.dnew, [(width,) for width in s.states]),
         ([step.dy], [step.y.shape]),
         (step.dmarks.values(), [mark.shape for mark in step.marks.values()]),
-        ([d for d in (step.dx, *step.dstates) if d is not None], [(s.x,)] * (step.dx is not None) + [
-            (width,) for d, width in zip(step.dstates, s.states, strict=True) if d is not None
-        ]),
+        (
+            [d for d in (step.dx, *step.dstates) if d is not None],
+            [(s.x,)] * (step.dx is not None)
+            + [(width,) for d, width in zip(step.dstates, s.states, strict=True) if d is not None],
+        ),
     ]
     names = (list(step.weights), list(step.noise), list(step.marks), list(step.dmarks))
     wanted = ([n for n, _ in s.weights], [n for n, *_ in s.noise], list(s.trace), list(s.trace))

@@ -408,7 +408,9 @@ def _no_second_derivative(ctx: Any, *upstream: Any) -> Any:
 
 def _register() -> None:
     """Make the operators known to torch."""
-    forward = torch.library.custom_op("deeplstm::forward", _forward, mutates_args=(), schema=FORWARD, device_types="cpu")
+    forward = torch.library.custom_op(
+        "deeplstm::forward", _forward, mutates_args=(), schema=FORWARD, device_types="cpu"
+    )
     forward.register_fake(_shapes)
     forward.register_autograd(_backward_rule, setup_context=_setup_context)
     backward = torch.library.custom_op(
