@@ -55,9 +55,9 @@ def probability_complaints(**probabilities: object) -> list[str]:
     ]
 
 
-def is_autocast(x: Tensor) -> bool:
-    """Whether products with x are autocast, so that dtypes may differ."""
-    kind = x.device.type
+def is_autocast(x: Tensor | str) -> bool:
+    """Whether products with x, or on this type of device, are autocast, so that dtypes may differ."""
+    kind = x if isinstance(x, str) else x.device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 

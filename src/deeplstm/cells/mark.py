@@ -24,7 +24,7 @@ def mark(value: Tensor, name: str) -> Tensor:
     >>> deeplstm.mark(torch.zeros(2, 3), "forget").shape
     torch.Size([2, 3])
     """
-    if torch.compiler.is_compiling():  # torch.compile does not know context variables
+    if torch.compiler.is_dynamo_compiling():  # torch.compile does not know context variables
         return value
     marks = _collector.get()
     if marks is not None:

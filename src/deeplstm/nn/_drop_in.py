@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,6 @@ from ..recurrence.scan import scan
 from ..recurrence.state import map_state, tensors_of
 from ..recurrence.tracing import is_tracing
 
-_CELLS: WeakKeyDictionary[DropIn, dict[int, Cell]] = WeakKeyDictionary()
-
 
 class DropIn(nn.RNNBase):
     """The methods that make a subclass of torch's class run through `scan` where torch alone cannot.
@@ -27,6 +24,23 @@ class DropIn(nn.RNNBase):
     Torch's own forward serves every call it can: all layers and directions in one kernel. With resets, with empty sequences,
     or on a backend asked for, each layer and direction is one `scan` of the plain cell with this module's weights.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._make_cells()
+
+    def _make_cells(self) -> None:
+        """The same cell for every call and every layer of a size, so that its program is made once."""
+        width = self.proj_size or self.hidden_size
+        sizes = {self.input_size} | ({width * (1 + self.bidirectional)} if self.num_layers > 1 else set())
+        self._cells = {size: self._cell(size) for size in sizes}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_cells"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._make_cells()
 
     def _cell(self, input_size: int) -> Cell:
         """The cell of one layer, without weights of its own (on the meta device)."""
@@ -49,15 +63,20 @@ class DropIn(nn.RNNBase):
             resets: (T, B) bool ((B, T) with ``batch_first``): zero the state of these rows before that step.
         """
         plain = lengths is None and resets is None and not is_tracing()  # torch's kernels show nothing inside
-        if plain and (dispatch.forced() == "torch" or (dispatch.forced() == "auto" and self._is_torch_faster(input))):
+        # while torch.compile looks on, torch's forward would become a node for every operator of every step
+        if plain and not torch.compiler.is_compiling() and self._is_left_to_torch(input):
             dispatch.record(type(self).__name__, "torch")
             return super().forward(input, hx)
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths, resets)
         return self._padded(input, hx, lengths, resets)
 
-    def _is_torch_faster(self, input: Any) -> bool:
+    def _is_left_to_torch(self, input: Any) -> bool:
         """Whether to leave a call to torch's forward: kernels are faster for most work that they can do."""
+        if (forced := dispatch.forced()) != "auto":
+            return forced == "torch"
+        if _is_beyond_torch():
+            return False
         rows = input.data if isinstance(input, PackedSequence) else input
         if not isinstance(rows, Tensor) or rows.dtype not in (torch.float32, torch.float64) or rows.dim() < 2:
             return True
@@ -69,7 +88,7 @@ class DropIn(nn.RNNBase):
             return True
         if isinstance(input, Tensor) and not torch.is_grad_enabled():
             return True  # without a backward torch's kernels are 5 to 10 percent faster (docs/performance.md)
-        in_its_way = rows.device.type != "cpu" or is_autocast(rows) or torch.compiler.is_compiling()
+        in_its_way = rows.device.type != "cpu" or is_autocast(rows)
         return in_its_way or torch._C._functorch.peek_interpreter_stack() is not None
 
     def _packed(self, input: PackedSequence, hx: Any, lengths: Any, resets: Any) -> Any:
@@ -165,7 +184,9 @@ class DropIn(nn.RNNBase):
         for layer in range(self.num_layers):
             outputs = []
             for d in range(directions):
-                cell = self._cell_for(x.shape[-1]).train(self.training)
+                cell = self._cells[x.shape[-1]]
+                if cell.training != self.training and not torch.compiler.is_compiling():
+                    cell.train(self.training)
                 params = dict(zip(_order(cell), self._all_weights_of(layer, d), strict=True))
                 index = layer * directions + d
                 state = map_state(lambda s, i=index: s[i], hx) if hx is not None else self._zeros(cell, x)
@@ -176,13 +197,6 @@ class DropIn(nn.RNNBase):
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = nn.functional.dropout(x, self.dropout)
         return x, map_state(lambda *parts: torch.stack(parts), *finals)
-
-    def _cell_for(self, input_size: int) -> Cell:
-        """The same cell for every call and every layer of a size, so that its program is made once."""
-        cells = _CELLS.setdefault(self, {})
-        if input_size not in cells:
-            cells[input_size] = self._cell(input_size)
-        return cells[input_size]
 
     def _all_weights_of(self, layer: int, direction: int) -> list[Tensor]:
         """One layer's and direction's weights, in torch's order: ih, hh, then biases, then the projection."""
@@ -200,3 +214,13 @@ def _order(cell: Cell) -> list[str]:
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     have = dict(cell.named_parameters())
     return [name for name in names if name in have]
+
+
+def _is_beyond_torch() -> bool:
+    """Whether what surrounds a call needs more than torch's kernels have: they lack rules for vmap and forward derivatives."""
+    if torch.compiler.is_compiling():  # a part of a drop-in, between graphs
+        return False
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    return torch.autograd.forward_ad._current_level >= 0 or any(
+        level.key() != torch._C._functorch.TransformType.Grad for level in levels
+    )

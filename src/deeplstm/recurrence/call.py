@@ -73,13 +73,32 @@ def checked_lengths(
         return None, [f"lengths are {given.dtype}, whole numbers are expected"]
     if given.shape != (B,):
         return None, [f"lengths have shape {tuple(given.shape)}, ({B},) is expected: one for each row of the batch"]
+    if torch.compiler.is_compiling():  # values are not known yet: an operator checks them when they are
+        return torch.ops.deeplstm.checked_lengths(given.to(device, torch.int64), T), []
     given = given.to("cpu", torch.int64)
-    bad = [int(n) for n in given if not 0 <= n <= T]
-    if bad:
-        return None, [f"lengths contain {bad[:5]}, numbers from 0 to T={T} are expected"]
+    if complaint := _out_of_range(given, T):
+        return None, [complaint]
     if bool((given == T).all()):
         return None, []
     return given.to(device), []
+
+
+def _out_of_range(lengths: Tensor, T: int) -> str | None:
+    bad = [int(n) for n in lengths if not 0 <= n <= T]
+    return f"lengths contain {bad[:5]}, numbers from 0 to T={T} are expected" if bad else None
+
+
+@torch.library.custom_op("deeplstm::checked_lengths", mutates_args=(), schema="(Tensor lengths, SymInt T) -> Tensor")
+def _checked_at_last(lengths: Tensor, T: int) -> Tensor:
+    """The same lengths, checked when a compiled graph runs."""
+    if complaint := _out_of_range(lengths, T):
+        raise ValueError(f"A compiled recurrence over T={T} steps: {complaint}.")
+    return lengths.clone()
+
+
+@_checked_at_last.register_fake
+def _(lengths: Tensor, T: int) -> Tensor:
+    return torch.empty_like(lengths)
 
 
 def resets_complaints(resets: Any, T: int, B: int) -> list[str]:

@@ -108,13 +108,13 @@ def choose(call: Call, name: str | None = None) -> ModuleType:
         if not reasons:
             record(name_of(call.step), candidate, passed_over)
             if candidate == "reference" and "no program" in call.notes:
-                _warn(call)
+                warn(call)
             return module
         passed_over[candidate] = reasons
     raise unavailable(name_of(call.step), passed_over)
 
 
-def _warn(call: Call) -> None:
+def warn(call: Call) -> None:
     """Say once that a cell runs in a slow loop because of something in its code."""
     message = (
         f"{name_of(call.step)} runs on the reference backend, a loop in Python: programs lack "

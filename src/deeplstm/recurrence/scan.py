@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from . import dispatch, tracing
+from . import dispatch, traced, tracing
 from .call import Call, Step, checked_lengths, is_cell, name_of, resets_complaints, state_complaints, state_shapes
 from .state import map_state, shapes_of
 
@@ -92,7 +92,9 @@ def scan(
         initial = map_state(torch.zeros_like, state)
     names = tuple(trace or ())
     call = Call(step, params, x, state, initial, noise, given_lengths, resets, reverse, names, memory)
-    if tracing.is_tracing():
+    if torch.compiler.is_compiling():
+        y, final, traces = traced.run(call, backend)
+    elif tracing.is_tracing():
         y, final, traces = tracing.traced(call, backend)
     else:
         y, final, traces = dispatch.choose(call, backend).run(call)

@@ -53,6 +53,8 @@ def why_not(call: Call) -> list[str]:
         reasons.append("torch's kernels want at least one row with at least one step")
     if torch._C._functorch.peek_interpreter_stack() is not None:
         reasons.append("torch's kernels lack rules for torch.func's transforms")
+    elif torch.autograd.forward_ad._current_level >= 0:
+        reasons.append("torch's kernels lack forward-mode derivatives")
     return reasons
 
 

@@ -41,20 +41,25 @@ def why_not(call: Call) -> list[str]:
         reasons.append("the input is not (T, B, I), or a state is not (B, n) or a tuple of such")
     if 0 in x.shape or (call.lengths is not None and not bool(call.lengths.any())):
         reasons.append("there is no row with a step")
-    if is_autocast(x):
-        reasons.append("autocast is on")
-    if torch.compiler.is_compiling():
-        reasons.append("torch.compile and torch.export see the reference")
-    elif torch._C._functorch.peek_interpreter_stack() is not None:
-        reasons.append("kernels lack rules for torch.func's transforms")
-    elif torch.autograd.forward_ad._current_level >= 0:
-        reasons.append("kernels lack forward-mode derivatives")
+    reasons += why_not_here(x.device.type)
     if not reasons:
         try:
             call.notes["cpu"] = (known.programs(call, weights), weights)
         except Unsupported as reason:
             call.notes["no program"] = str(reason)
             reasons.append(f"programs lack {reason}")
+    return reasons
+
+
+def why_not_here(device: str) -> list[str]:
+    """The reasons that lie in what surrounds a call."""
+    reasons = []
+    if is_autocast(device):
+        reasons.append("autocast is on")
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        reasons.append("kernels lack rules for torch.func's transforms")
+    elif torch.autograd.forward_ad._current_level >= 0:
+        reasons.append("kernels lack forward-mode derivatives")
     return reasons
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ SMALL = 20_000
 
 SMALL_PACKING = 64 * 1024
 """Numbers packed below which the same holds."""
+
+
+# OpenMP's threads do not come along into a forked child, where the next product on two of them would wait for ever. A process
+# that runs kernels has had such products, so its children compute on one thread, as torch's own data loader has it.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def share(work: int, B: int, counts: list[int] | None) -> list[int]:

@@ -1,0 +1,419 @@
+"""The whole loop as one operator of torch, for torch.compile and torch.export: they see one node, however many steps there are.
+
+`deeplstm::forward` and `deeplstm::backward` carry the cell's program as text, so that a saved graph runs in any process that has
+this package; the program is read, and its kernels taken from the cache, once in a process. Without a compiler around it a call
+takes `autograd.Recurrence` instead, which knows more: second derivatives.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ...call import Call
+from ...state import tensors_of
+
+if TYPE_CHECKING:  # what captures and generates is imported where a program is needed
+    from ...program.capture import Step
+    from .autograd import Job
+    from .programs import Programs, Wanted
+
+KNOWN = 128
+"""How many programs are kept between calls."""
+
+_SHARED = (
+    "str program, Tensor x, Tensor[] states, Tensor[] initials, Tensor[] weights, Tensor[] noise, Tensor? lengths, "
+    "Tensor? resets, bool reverse, str memory, bool[] wants"
+)
+FORWARD = f"({_SHARED}) -> Tensor[]"
+BACKWARD = f"({_SHARED}, Tensor[] kept, Tensor?[] upstream) -> Tensor[]"
+
+Tensors = Sequence[Tensor]
+
+
+def run(call: Call, program: str, names: Sequence[str]) -> tuple[Tensor, Any, dict[str, Tensor]]:
+    """Run a call as one operator; what is traced. ``names``: of the weights, in the program's order."""
+    params = call.params or {}
+    weights = [params[name] if name in params else _at(call.step, name) for name in names]
+    states = tensors_of(call.state)
+    initials = [] if call.resets is None else tensors_of(call.initial)
+    noise = [] if call.noise is None else list(call.noise.values())
+    # what is exported mostly runs without a backward: it keeps nothing, and a backward runs the forward loop once more
+    grad = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    wants = [grad and t.requires_grad for t in (call.x, *weights)]
+    gradient = any(wants) or (grad and any(s.requires_grad for s in (*states, *initials)))
+    y, *rest = torch.ops.deeplstm.forward(
+        program,
+        call.x,
+        states,
+        initials,
+        weights,
+        noise,
+        call.lengths,
+        call.resets,
+        call.reverse,
+        call.memory,
+        [gradient, *wants],
+    )
+    finals, traces = rest[: len(states)], rest[len(states) :]
+    state = tuple(finals) if isinstance(call.state, tuple) else finals[0]
+    return y, state, dict(zip(call.trace, traces, strict=False))
+
+
+def _at(module: Any, name: str) -> Tensor:
+    for part in name.split("."):
+        module = getattr(module, part)
+    return module  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------- programs
+
+_programs: OrderedDict[tuple[str, torch.dtype], Programs] = OrderedDict()
+_lock = RLock()
+
+
+def remember(program: str, dtype: torch.dtype, programs: Programs) -> None:
+    """Let a text stand for programs that are there already."""
+    with _lock:
+        _programs[program, dtype] = programs
+        _programs.move_to_end((program, dtype))
+        while len(_programs) > KNOWN:
+            _programs.popitem(last=False)
+
+
+def text_of(name: str, programs: Programs) -> str:
+    """Programs as what the operators take. Raises: `Unsupported`."""
+    from ...program.text import write
+
+    return write(name, programs.step)
+
+
+def _programs_of(program: str, dtype: torch.dtype) -> Programs:
+    from .programs import ELEMENTS, Programs
+
+    with _lock:
+        found = _programs.get((program, dtype))
+        if found is None:
+            found = Programs(_step(program), ELEMENTS[dtype])
+        remember(program, dtype, found)
+        return found
+
+
+@lru_cache(KNOWN)
+def _step(program: str) -> Step:
+    from ...program.text import read
+
+    return read(program)
+
+
+def _wanted(program: str, resets: Tensor | None, memory: str, wants: Sequence[bool]) -> Wanted:
+    from .programs import Wanted
+
+    signature = _step(program).signature
+    gradient, x, *of_weights = wants
+    weights = frozenset(name for (name, _), is_wanted in zip(signature.weights, of_weights, strict=True) if is_wanted)
+    return Wanted(gradient, x, weights, memory=memory, trace=signature.trace, resets=resets is not None)
+
+
+# ---------------------------------------------------------------- forward
+
+
+def _job(
+    program: str,
+    x: Tensor,
+    states: Tensors,
+    initials: Tensors,
+    weights: Tensors,
+    noise: Tensors,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+    memory: str,
+    wants: Sequence[bool],
+) -> Job:
+    from .autograd import job
+
+    step = _step(program)
+    _check(step, x, states, initials, weights, noise, resets)
+    named = dict(zip(step.noise, noise, strict=True)) if step.signature.has_noise else None
+    if lengths is not None and bool((lengths == x.shape[0]).all()):
+        lengths = None
+    call = Call(nn.Module(), None, x, tuple(states), tuple(initials), named, lengths, resets, reverse, (), memory)
+    return job(call, _programs_of(program, x.dtype), tuple(step.weights), _wanted(program, resets, memory, wants))
+
+
+def _check(
+    step: Step,
+    x: Tensor,
+    states: Tensors,
+    initials: Tensors,
+    weights: Tensors,
+    noise: Tensors,
+    resets: Tensor | None,
+) -> None:
+    """Raise for tensors that the program was not made for: a graph may be called with any."""
+    s = step.signature
+    T, B = x.shape[:2]
+    rows = [(B, width) for width in s.states]
+    groups = [
+        ("x", [x], [(T, B, s.x)]),
+        ("states", states, rows),
+        ("initial states", initials, [] if resets is None else rows),
+        ("weights", weights, [shape for _, shape in s.weights]),
+        ("noise", noise, [(n.shape[0] if n.shape[0] == 1 else T, B, w) for n, (_, w, _) in zip(noise, s.noise)]),
+        ("resets", [] if resets is None else [resets], [] if resets is None else [(T, B)]),
+    ]
+    complaints = [
+        f"{name} of shapes {[tuple(t.shape) for t in given]}, {wanted} expected"
+        for name, given, wanted in groups
+        if [tuple(t.shape) for t in given] != wanted
+    ]
+    real = [*states, *initials, *weights, *(n for n, (*_, is_mask) in zip(noise, s.noise) if not is_mask)]
+    complaints += sorted({f"tensors of {t.dtype} with x of {x.dtype}" for t in real if t.dtype != x.dtype})
+    if any(n.dtype != torch.bool for n, (*_, is_mask) in zip(noise, s.noise) if is_mask) or len(noise) != len(s.noise):
+        complaints.append("other noise than the masks it was compiled with")
+    if complaints:
+        raise ValueError(f"deeplstm::forward got {'; '.join(complaints)}. Compile or export the model again for these.")
+
+
+def _is_nothing_to_do(x: Tensor, lengths: Tensor | None) -> bool:
+    return 0 in x.shape or (lengths is not None and not bool(lengths.any()))
+
+
+def _forward(
+    program: str,
+    x: Tensor,
+    states: Tensors,
+    initials: Tensors,
+    weights: Tensors,
+    noise: Tensors,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+    memory: str,
+    wants: Sequence[bool],
+) -> list[Tensor]:
+    from .autograd import forward
+
+    given = (program, x, states, initials, weights, noise, lengths, resets, reverse, memory, wants)
+    if _is_nothing_to_do(x, lengths):
+        shown = [t.zero_() for t in _shapes(*given)]
+        for final, state in zip(shown[1:], states, strict=False):
+            final.copy_(state)
+        return shown
+    job = _job(*given)
+    outputs, keep = forward(job, x, [*states, *initials, *weights])
+    kept = _pack(keep, job) if wants[0] else []
+    inputs = [x, *states, *initials, *weights, *noise, *(t for t in (lengths, resets) if t is not None)]
+    return _apart([*outputs, *kept], inputs)
+
+
+def _shapes(
+    program: str,
+    x: Tensor,
+    states: Tensors,
+    initials: Tensors,
+    weights: Tensors,
+    noise: Tensors,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+    memory: str,
+    wants: Sequence[bool],
+) -> list[Tensor]:
+    """Empty tensors like the results: y, final states, traces; then, with a gradient, the states and what the backward reads."""
+    step = _step(program)
+    T, B = x.shape[:2]
+    shown = [x.new_empty(T, B, step.y.width), *(x.new_empty(B, width) for width in step.signature.states)]
+    shown += [x.new_empty(T, B, mark.width) for mark in step.marks.values()]
+    if not wants[0]:
+        return shown
+    shown += [x.new_empty((T + 1) * B, width) for width in step.signature.states]
+    if resets is not None:
+        shown += [x.new_empty(T * B, width) for width in step.signature.states]
+    return shown + [
+        x.new_empty(T * B, width, dtype=torch.bool if is_bool else x.dtype)
+        for width, is_bool in _saved(program, x.dtype, tuple(wants), memory, resets is not None)
+    ]
+
+
+@lru_cache(4 * KNOWN)
+def _saved(
+    program: str, dtype: torch.dtype, wants: tuple[bool, ...], memory: str, resets: bool
+) -> list[tuple[int, bool]]:
+    """What the backward reads beside inputs and states: widths, and whether it is a mask."""
+    wanted = replace(_wanted(program, None, memory, wants), resets=resets)
+    forward = _programs_of(program, dtype).forward(wanted)
+    return [*((w.width, False) for w in forward.wholes), *((n.width, n.is_bool) for n in forward.apart)]
+
+
+def _pack(keep: Tensors, job: Job) -> list[Tensor]:
+    """What the backward needs, as results of an operator: x is its argument anyway; where lengths are unequal, rows that no
+    step has follow, so that the sizes do not depend on the lengths.
+    """
+    return [_with_rows(t, job.batch.T * job.batch.B + (n < job.states) * job.batch.B) for n, t in enumerate(keep[1:])]
+
+
+def _with_rows(rows: Tensor, count: int) -> Tensor:
+    if rows.shape[0] == count:
+        return rows
+    whole = rows.new_zeros(count, *rows.shape[1:])
+    whole[: rows.shape[0]] = rows
+    return whole
+
+
+def _unpack(kept: Tensors, x: Tensor, job: Job) -> list[Tensor]:
+    batch = job.batch
+    return [batch.enter(x), *(t[: batch.rows + (n < job.states) * batch.B] for n, t in enumerate(kept))]
+
+
+def _apart(results: Iterable[Tensor], given: Iterable[Tensor]) -> list[Tensor]:
+    """Results that share no memory with each other nor with what was given, each at the start of its own: compilers count on it."""
+    seen = {t.untyped_storage().data_ptr() for t in given}
+    apart = []
+    for result in results:
+        result = result.contiguous()
+        if result.storage_offset() or result.untyped_storage().data_ptr() in seen:
+            result = result.clone()
+        seen.add(result.untyped_storage().data_ptr())
+        apart.append(result)
+    return apart
+
+
+# ---------------------------------------------------------------- backward
+
+
+def _backward(
+    program: str,
+    x: Tensor,
+    states: Tensors,
+    initials: Tensors,
+    weights: Tensors,
+    noise: Tensors,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+    memory: str,
+    wants: Sequence[bool],
+    kept: Tensors,
+    upstream: Sequence[Tensor | None],
+) -> list[Tensor]:
+    from .autograd import backward, forward
+
+    given = (program, x, states, initials, weights, noise, lengths, resets, reverse, memory, wants)
+    if _is_nothing_to_do(x, lengths):
+        gradients = [t.zero_() for t in _gradient_shapes(*given, kept, upstream)]
+        for gradient, of_final in zip(gradients[wants[1] :], upstream[1 : 1 + len(states)], strict=False):
+            if of_final is not None:
+                gradient.copy_(of_final)
+        return gradients
+    job = _job(*given)
+    inputs = [x, *states, *initials, *weights]
+    if kept:
+        keep = _unpack(kept, x, job)
+    else:
+        _, keep = forward(job, x, inputs[1:])
+    dx, *rest = backward(job, inputs, keep, upstream)
+    results = [dx] if wants[1] else []
+    fixed = len(states) + len(initials)
+    results += [*rest[:fixed], *(d for d, is_wanted in zip(rest[fixed:], wants[2:], strict=True) if is_wanted)]
+    return _apart(results, [*inputs, *noise, *kept, *(u for u in upstream if u is not None)])  # type: ignore[arg-type]
+
+
+def _gradient_shapes(
+    program: str,
+    x: Tensor,
+    states: Tensors,
+    initials: Tensors,
+    weights: Tensors,
+    noise: Tensors,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+    memory: str,
+    wants: Sequence[bool],
+    kept: Tensors,
+    upstream: Sequence[Tensor | None],
+) -> list[Tensor]:
+    """Empty tensors like the results: gradients of x if wanted, of states and initial states, of the weights wanted."""
+    like = [x] if wants[1] else []
+    like += [*states, *initials, *(w for w, is_wanted in zip(weights, wants[2:], strict=True) if is_wanted)]
+    return [t.new_empty(t.shape) for t in like]
+
+
+# ---------------------------------------------------------------- autograd
+
+_NUMBER_OF_SHARED = 11
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    program, x, states, initials, weights, noise, lengths, resets, *options = inputs
+    step = _step(program)
+    shown = 1 + len(states) + len(step.marks)
+    ctx.set_materialize_grads(False)
+    groups = ([x], states, initials, weights, noise, [lengths], [resets], output[shown:])
+    ctx.save_for_backward(*(tensor for group in groups for tensor in group))
+    ctx.sizes = [len(group) for group in groups]
+    ctx.program, ctx.options, ctx.shown = program, options, shown
+
+
+def _backward_rule(ctx: Any, upstream: list[Tensor | None]) -> tuple[Any, ...]:
+    saved = iter(ctx.saved_tensors)
+    x, states, initials, weights, noise, lengths, resets, kept = (
+        [next(saved) for _ in range(size)] for size in ctx.sizes
+    )
+    reverse, memory, _ = ctx.options
+    _, needs_x, _, _, needs_weights, *_ = ctx.needs_input_grad
+    wants = [True, needs_x, *needs_weights] if not kept else ctx.options[2]
+    gradients = iter(
+        torch.ops.deeplstm.backward(
+            ctx.program,
+            x[0],
+            states,
+            initials,
+            weights,
+            noise,
+            lengths[0],
+            resets[0],
+            reverse,
+            memory,
+            wants,
+            kept,
+            [None if u is None else u.contiguous() for u in upstream[: ctx.shown]],
+        )
+    )
+    dx = next(gradients) if wants[1] else None
+    dstates, dinitials = [next(gradients) for _ in states], [next(gradients) for _ in initials]
+    dweights = [next(gradients) if is_wanted else None for is_wanted in wants[2:]]
+    return None, dx, dstates, dinitials, dweights, [None for _ in noise], None, None, None, None, None
+
+
+def _no_second_derivative(ctx: Any, *upstream: Any) -> Any:
+    raise RuntimeError(
+        "deeplstm::backward has no derivative: inside torch.compile and exported graphs there are no second derivatives of a "
+        "recurrence. Take them of the module itself, outside of torch.compile."
+    )
+
+
+def _register() -> None:
+    """Make the operators known to torch."""
+    forward = torch.library.custom_op(
+        "deeplstm::forward", _forward, mutates_args=(), schema=FORWARD, device_types="cpu"
+    )
+    forward.register_fake(_shapes)
+    forward.register_autograd(_backward_rule, setup_context=_setup_context)
+    backward = torch.library.custom_op(
+        "deeplstm::backward", _backward, mutates_args=(), schema=BACKWARD, device_types="cpu"
+    )
+    backward.register_fake(_gradient_shapes)
+    backward.register_autograd(_no_second_derivative)
+
+
+_register()
