@@ -10,7 +10,7 @@ import base64
 import json
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -66,8 +66,8 @@ def read(text: str) -> Step:
         _check_step(step)
     except Exception as error:
         raise ValueError(
-            f"The program of {name or 'a cell'} in this graph cannot be read: {error}. It was damaged, or made by another version "
-            "of deeplstm: export the model again with this one."
+            f"The program of {name or 'a cell'} in this graph cannot be read: {error}. It was damaged, or made by another "
+            "version of deeplstm: export the model again with this one."
         ) from error
     return step
 
@@ -233,7 +233,7 @@ _RULES: dict[str, Callable[[str, Any, Any, Any], bool]] = {
 def _check_step(step: Step) -> None:
     """Raise where the leaves of a step are not what its signature says."""
     s = step.signature
-    expected = [
+    expected: list[tuple[Iterable[Node], Sequence[tuple[int, ...]]]] = [
         ([step.x], [(s.x,)]),
         (step.states, [(width,) for width in s.states]),
         (step.noise.values(), [(width,) for _, width, _ in s.noise]),

@@ -1,8 +1,8 @@
 """The whole loop as one operator of torch, for torch.compile and torch.export: they see one node, however many steps there are.
 
-`deeplstm::forward` and `deeplstm::backward` carry the cell's program as text, so that a saved graph runs in any process that has
-this package; the program is read, and its kernels taken from the cache, once in a process. Without a compiler around it a call
-takes `autograd.Recurrence` instead, which knows more: second derivatives.
+`deeplstm::forward` and `deeplstm::backward` carry the cell's program as text, so that a saved graph runs in any process that
+has this package; the program is read, and its kernels taken from the cache, once in a process. Without a compiler around it
+a call takes `autograd.Recurrence` instead, which knows more: second derivatives.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def run(call: Call, program: str, names: Sequence[str]) -> tuple[Tensor, Any, di
 def _at(module: Any, name: str) -> Tensor:
     for part in name.split("."):
         module = getattr(module, part)
-    return module  # type: ignore[no-any-return]
+    assert isinstance(module, Tensor)
+    return module
 
 
 # ---------------------------------------------------------------- programs
@@ -162,12 +163,13 @@ def _check(
     s = step.signature
     T, B = x.shape[:2]
     rows = [(B, width) for width in s.states]
+    is_mask = [mask for *_, mask in s.noise]
     groups = [
         ("x", [x], [(T, B, s.x)]),
         ("states", states, rows),
         ("initial states", initials, [] if resets is None else rows),
         ("weights", weights, [shape for _, shape in s.weights]),
-        ("noise", noise, [(n.shape[0] if n.shape[0] == 1 else T, B, w) for n, (_, w, _) in zip(noise, s.noise)]),
+        ("noise", [n[0] for n in noise], [(B, width) for _, width, _ in s.noise]),
         ("resets", [] if resets is None else [resets], [] if resets is None else [(T, B)]),
     ]
     complaints = [
@@ -175,10 +177,15 @@ def _check(
         for name, given, wanted in groups
         if [tuple(t.shape) for t in given] != wanted
     ]
-    real = [*states, *initials, *weights, *(n for n, (*_, is_mask) in zip(noise, s.noise) if not is_mask)]
-    complaints += sorted({f"tensors of {t.dtype} with x of {x.dtype}" for t in real if t.dtype != x.dtype})
-    if any(n.dtype != torch.bool for n, (*_, is_mask) in zip(noise, s.noise) if is_mask) or len(noise) != len(s.noise):
-        complaints.append("other noise than the masks it was compiled with")
+    if not complaints:
+        real = [*states, *initials, *weights, *(n for n, mask in zip(noise, is_mask, strict=True) if not mask)]
+        complaints = sorted({f"tensors of {t.dtype} with x of {x.dtype}" for t in real if t.dtype != x.dtype})
+        wrong = [
+            n
+            for n, mask in zip(noise, is_mask, strict=True)
+            if n.shape[0] not in (1, T) or mask != (n.dtype == torch.bool)
+        ]
+        complaints += ["other masks than it was compiled with"] if wrong else []
     if complaints:
         raise ValueError(f"deeplstm::forward got {'; '.join(complaints)}. Compile or export the model again for these.")
 
@@ -228,7 +235,7 @@ def _shapes(
     memory: str,
     wants: Sequence[bool],
 ) -> list[Tensor]:
-    """Empty tensors like the results: y, final states, traces; then, with a gradient, the states and what the backward reads."""
+    """Empty tensors like the results: y, final states, traces; with a gradient also the states and what the backward reads."""
     step = _step(program)
     T, B = x.shape[:2]
     shown = [x.new_empty(T, B, step.y.width), *(x.new_empty(B, width) for width in step.signature.states)]
@@ -275,7 +282,10 @@ def _unpack(kept: Tensors, x: Tensor, job: Job) -> list[Tensor]:
 
 
 def _apart(results: Iterable[Tensor], given: Iterable[Tensor]) -> list[Tensor]:
-    """Results that share no memory with each other nor with what was given, each at the start of its own: compilers count on it."""
+    """Results that share no memory with each other nor with what was given, each at the start of its own.
+
+    Compilers count on it.
+    """
     seen = {t.untyped_storage().data_ptr() for t in given}
     apart = []
     for result in results:
