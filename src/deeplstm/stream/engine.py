@@ -49,6 +49,16 @@ class Engine:
         """Steps x (T, B, ...), checked, to y (T, B, O)."""
         raise NotImplementedError
 
+    def y_shape(self, x: Tensor) -> torch.Size:
+        """The shape of one step's output for such x (T, B, ...)."""
+        raise NotImplementedError
+
+    def not_in_table(self, place: int) -> ValueError:
+        return ValueError(
+            f"Stream got a number that is not in the embedding's table: numbers from 0 to {(self.plan.embedding or 0) - 1} are "
+            f"expected, number {place} of the given ones is another. Nothing has changed."
+        )
+
     def states(self) -> list[Tensor]:
         raise NotImplementedError
 
@@ -81,7 +91,7 @@ class Compiled(Engine):
         self._x_array, self._y_array = self._x.numpy(), self._y.numpy()
         self._array_dtype = self._x_array.dtype
         self._x_address, self._y_address = self._x.data_ptr(), self._y.data_ptr()
-        self.refresh(force=True)
+        self.refresh()
         shared = threads == 2 or (
             threads is None and self.weight_bytes >= TWO_THREADS_BYTES and torch.get_num_threads() > 1
         )
@@ -146,10 +156,7 @@ class Compiled(Engine):
             self._context[self._parallel_at] = 0
             bad = self._call(self._address)
         if bad:
-            raise ValueError(
-                f"Stream got a number that is not in the embedding's table: numbers from 0 to {(self.plan.embedding or 0) - 1} "
-                f"are expected, number {bad - 1} of the given ones is another. Nothing has changed."
-            )
+            raise self.not_in_table(bad - 1)
 
     def run(self, x: Tensor) -> Tensor:
         if self._changed():
@@ -166,6 +173,9 @@ class Compiled(Engine):
                 context[self._steps_at] = 1
         return y
 
+    def y_shape(self, x: Tensor) -> torch.Size:
+        return self._y_shape
+
     def states(self) -> list[Tensor]:
         parity = self._context[self._counter_at] & 1
         return [pair[parity] for pair in self._memory.states]
@@ -180,6 +190,8 @@ class Reference(Engine):
 
     def __init__(self, plan: Plan, model: nn.Module, batch: int, threads: int | None) -> None:
         super().__init__(plan, model, batch, threads)
+        self._shape: torch.Size | None = None
+        self._states: list[Tensor] = []
         self.refresh()
 
     @property
@@ -187,24 +199,37 @@ class Reference(Engine):
         return sum(t.numel() * t.element_size() for t in self._weights.held)
 
     def refresh(self, force: bool = False) -> None:
+        if force:
+            self.plan.forget()
         self._weights = self.plan.weights(self.model)
 
     @torch.no_grad()
     def run(self, x: Tensor) -> Tensor:
         self.refresh()
+        if self.plan.embedding is not None and len(bad := ((x < 0) | (x >= self.plan.embedding)).flatten().nonzero()):
+            raise self.not_in_table(int(bad[0]))
         one = self._weights.step
         assert one is not None
         states = tuple(self._states)
         if not len(x):
-            y, _ = one(x.new_zeros(x.shape[1:]), states)
-            return y.new_zeros(0, *y.shape)
+            return self.like.new_zeros(0, *self.y_shape(x))
         outputs = []
-        for t in range(len(x)):
-            y, states = one(x[t], states)
-            outputs.append(y)
-        outputs = torch.stack(outputs)  # copies, so that what is done to them does nothing to the state
+        with self._weights.lock:  # it exchanges tensors of its cells while it runs
+            for t in range(len(x)):
+                y, states = one(x[t], states)
+                outputs.append(y)
+        y = torch.stack(outputs)  # copies, so that what is done to them does nothing to the state
         self._states = list(states)
-        return outputs
+        return y
+
+    @torch.no_grad()
+    def y_shape(self, x: Tensor) -> torch.Size:
+        if self._shape is None:
+            one = self._weights.step
+            assert one is not None
+            with self._weights.lock:
+                self._shape = one(x.new_zeros(x.shape[1:]), tuple(self._states))[0].shape
+        return self._shape
 
     def states(self) -> list[Tensor]:
         return self._states

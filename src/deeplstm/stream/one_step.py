@@ -51,16 +51,19 @@ def leading_embedding(model: nn.Module) -> nn.Embedding | None:
     return model if isinstance(model, nn.Embedding) else None
 
 
-def _advance(layer: nn.Module, x: Tensor, states: Iterator[Tensor], after_embedding: bool) -> tuple[Tensor, list[Tensor]]:
+def _advance(
+    layer: nn.Module, x: Tensor, states: Iterator[Tensor], after_embedding: bool
+) -> tuple[Tensor, list[Tensor]]:
     if isinstance(layer, Stack):
         return _stack(layer, x, states, after_embedding)
     if isinstance(layer, DropIn):
         return _drop_in(layer, x, states)
     cell = layer.cell if isinstance(layer, Recurrent) else layer
     if is_cell(cell):
-        noise = ({},) if hasattr(cell, "draw_noise") else ()
-        parts = tuple(next(states) for _ in widths(cell.state_size))
-        y, new = cell(x, parts if isinstance(cell.state_size, tuple) else parts[0], *noise)
+        noise: tuple[Any, ...] = ({},) if hasattr(cell, "draw_noise") else ()
+        size: Any = cell.state_size
+        parts = tuple(next(states) for _ in widths(size))
+        y, new = cell(x, parts if isinstance(size, tuple) else parts[0], *noise)
         return y, tensors_of(new)
     if after_embedding and isinstance(layer, nn.Embedding):
         return x, []
@@ -122,9 +125,8 @@ class Form:
         if isinstance(layer, DropIn):
             size: Any = layer._cell_for(layer.input_size).state_size
             one = widths(size)
-            rows = []
-            for n in range(layer.num_layers):
-                rows.append(self._added(one, f"{path}{type(layer).__name__} layer {n}"))
+            name = f"{path}{type(layer).__name__} layer"
+            rows = [self._added(one, f"{name} {n}") for n in range(layer.num_layers)]
             return _Leaf(isinstance(size, tuple), rows, True)
         cell = layer.cell if isinstance(layer, Recurrent) else layer
         if is_cell(cell):
@@ -159,9 +161,10 @@ class _Leaf:
 def _nested(nest: Any, tensors: list[Tensor]) -> Any:
     if not isinstance(nest, _Leaf):
         return tuple(_nested(part, tensors) for part in nest)
-    parts = []
-    for numbers in zip(*nest.rows, strict=True):
-        parts.append(torch.stack([tensors[n] for n in numbers]) if nest.is_stacked else tensors[numbers[0]])
+    parts = [
+        torch.stack([tensors[n] for n in numbers]) if nest.is_stacked else tensors[numbers[0]]
+        for numbers in zip(*nest.rows, strict=True)
+    ]
     return tuple(parts) if nest.is_tuple else parts[0]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from threading import RLock
+from dataclasses import dataclass, field
+from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,12 +28,14 @@ class Weights:
         packing: for the kernel; None for the reference.
         step: for the reference; None for the kernel.
         held: aliases, so that no other tensor gets the address of one of these while they are compared by address.
+        lock: for who runs ``step``.
     """
 
     stamp: tuple[Any, ...]
     packing: Any
     step: OneStep | None
     held: list[Tensor]
+    lock: Any = field(default_factory=Lock)
 
 
 class Plan:
@@ -61,7 +63,8 @@ class Plan:
         self.embedding = None if table is None else table.num_embeddings
         self.input_size = None if table is not None else input_size
         self.weights_dtype = weights or self.dtype
-        self.watch = watch(model)
+        self._forgotten = [0]
+        self.watch = watch(model, self._forgotten)
         self._lock = RLock()
         self._current: Weights | None = None
         self.program: Any = None
@@ -142,7 +145,7 @@ class Plan:
                 stamp = ()
             if self._current is None or self._current.stamp != stamp:
                 self._check(model)
-                self.watch = watch(model)
+                self.watch = watch(model, self._forgotten)
                 tensors = tensors_in(model)
                 held = [t.detach() for t in tensors.values()]
                 if self.program is None:
@@ -155,7 +158,7 @@ class Plan:
     def forget(self) -> None:
         """Take the weights anew when they are asked for next."""
         with self._lock:
-            self._current = None
+            self._forgotten[0] += 1
 
     @staticmethod
     def _table_of(model: nn.Module) -> list[Tensor]:
@@ -166,7 +169,11 @@ class Plan:
         now = signature(model)
         if now == self.signature:
             return
-        changed = [f"{name} is {now.get(name, 'gone')}, was {old}" for name, old in self.signature.items() if now.get(name) != old]
+        changed = [
+            f"{name} is {now.get(name, 'gone')}, was {old}"
+            for name, old in self.signature.items()
+            if now.get(name) != old
+        ]
         changed += [f"{name} is new" for name in now if name not in self.signature]
         raise ValueError(
             f"Stream over {type(model).__name__}: the model has changed since the stream was made: {'; '.join(changed)}. "

@@ -129,18 +129,18 @@ class Stream:
         tensor = _as_tensor(x) if is_numpy else x.detach()
         steps, unbatched = self._normal(tensor, is_chunk)  # (T, B, ...)
         engine = self._engine or self._start(steps.shape[2] if steps.dim() == 3 else None)
-        target = None if out is None else self._checked_out(out, x, is_numpy)
-        y = engine.run(steps)  # (T, B, O)
-        y = self._as_given(y, is_chunk, unbatched)
+        target = None
+        if out is not None:
+            like = engine.like.new_empty((len(steps), *engine.y_shape(steps)))
+            target = self._checked_out(out, self._as_given(like, is_chunk, unbatched), is_numpy)
+        y = self._as_given(engine.run(steps), is_chunk, unbatched)
         if target is None:
             return y.numpy() if is_numpy else y
-        if target.shape != y.shape:  # known now at the latest; the engine of a kernel knew before
-            raise ValueError(f"Stream got out of shape {tuple(target.shape)}, but y has {tuple(y.shape)}.")
         target.copy_(y)
         return out
 
     def _normal(self, x: Tensor, is_chunk: bool) -> tuple[Tensor, bool]:
-        """x as (T, B, ...), and whether it came without the batch."""
+        """Turn x into (T, B, ...), and say whether it came without the batch."""
         engine = self._engine
         wanted_dtype = None if engine is None else engine.x_dtype
         is_number = self._has_table
@@ -188,18 +188,20 @@ class Stream:
             return y[0]
         return y.transpose(0, 1) if self._batch_first else y
 
-    def _checked_out(self, out: Any, x: Any, is_numpy: bool) -> Tensor:
-        if not isinstance(out, np.ndarray if is_numpy else Tensor):
+    def _checked_out(self, out: Any, y: Tensor, is_numpy: bool) -> Tensor:
+        if is_numpy and isinstance(out, np.ndarray):
+            if not out.flags.writeable:
+                raise ValueError("Stream got an out that cannot be written to.")
+            target = torch.from_numpy(out)
+        elif not is_numpy and isinstance(out, Tensor):
+            target = out
+        else:
             kind = "a NumPy array" if is_numpy else "a tensor"
             raise TypeError(f"Stream got out of type {type(out).__name__}, but {kind} is expected, as x is.")
-        if is_numpy and not out.flags.writeable:
-            raise ValueError("Stream got an out that cannot be written to.")
-        target = torch.from_numpy(out) if is_numpy else out
-        engine = self._engine
-        assert engine is not None
-        if target.dtype != engine.dtype or target.device != engine.device:
+        if (target.shape, target.dtype, target.device) != (y.shape, y.dtype, y.device):
             raise ValueError(
-                f"Stream got out of {_dtype(target)} on {target.device}, but y is {_name(engine.dtype)} on {engine.device}."
+                f"Stream got out of {_dtype(target)} and shape {tuple(target.shape)} on {target.device}, but y is {_dtype(y)} "
+                f"and has shape {tuple(y.shape)}, on {y.device}."
             )
         if target.requires_grad:
             raise ValueError("Stream got an out that requires a gradient, but y has none. Give a plain tensor.")
@@ -221,7 +223,7 @@ class Stream:
         if state is None:
             self.reset()
             return
-        wanted = self._form.nested([tensor for tensor in self._tensors()])
+        wanted = self._form.nested(self._tensors())
         like = tensors_of(wanted)[:1]
         if shapes_of(state) != shapes_of(wanted):
             raise ValueError(
@@ -293,7 +295,7 @@ class Stream:
 
     @property
     def backend(self) -> str:
-        """What runs the steps: "cpu", a kernel, or "reference", plain PyTorch; "unknown" before an input said how wide it is."""
+        """What runs the steps: "cpu", a kernel; "reference", plain PyTorch; "unknown" while the input's width is."""
         return "unknown" if self._engine is None else self._engine.plan.backend
 
     @property
@@ -318,7 +320,9 @@ class Stream:
         return self.fork()
 
     def __reduce__(self) -> Any:
-        raise TypeError("A Stream cannot be pickled. Save its state with save(path), and load(path) it where the model is.")
+        raise TypeError(
+            "A Stream cannot be pickled. Save its state with save(path), and load(path) it where the model is."
+        )
 
 
 def _check_model(model: Any, batch: Any, weights: Any, threads: Any) -> None:
@@ -352,7 +356,9 @@ def _rows(rows: Any, batch: int) -> Any:
     index = torch.as_tensor(rows)
     if index.dtype == torch.bool:
         if index.shape != (batch,):
-            raise ValueError(f"Stream got a mask of shape {tuple(index.shape)}, but ({batch},) is expected: one for each row.")
+            raise ValueError(
+                f"Stream got a mask of shape {tuple(index.shape)}, but ({batch},) is expected: one for each row."
+            )
         return index
     if index.numel() == 0:
         return index.long().flatten()
@@ -370,4 +376,3 @@ def _name(dtype: torch.dtype) -> str:
 
 def _dtype(x: Tensor) -> str:
     return _name(x.dtype)
-

@@ -8,13 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def watch(model: nn.Module) -> Callable[[], tuple[Any, ...]]:
+def watch(model: nn.Module, count: list[int]) -> Callable[[], tuple[Any, ...]]:
     """A function whose result is another one when a tensor of the model was written to or replaced, or a module was.
 
-    What it cannot see is a tensor written to through ``.data``, or through NumPy. It holds the model's parts, not the model.
+    What it cannot see is a tensor written to through ``.data``, or through NumPy; for that there is ``count``, a list of one
+    number, which is part of the result. It holds the model's parts, not the model.
     """
-    scope: dict[str, Any] = {}
-    reads: list[str] = []
+    scope: dict[str, Any] = {"count": count}
+    reads = ["count[0]"]
     for n, module in enumerate(model.modules()):
         if module._modules:
             scope[f"m{n}"] = module._modules

@@ -269,7 +269,7 @@ class StageEmitter:
     # ---------------------------------------------------------------- products
 
     def _columns(self, packed: Packed, begin: ir.Value, end: ir.Value) -> None:
-        """This thread's panels, each for all rows."""
+        """The panels that are this thread's, each for all rows."""
         b, of, lanes = self.b, self.of, self.types.lanes
         first, last = (b.lshr(b.add(b.mul(n, I64(packed.panels)), I64(1)), I64(1)) for n in (begin, end))
         widest = max(len(p.linears) for p in packed.passes) * packed.vectors
@@ -317,7 +317,9 @@ class StageEmitter:
             for j in range(0, take, pair):
                 at = b.mul(b.add(k, I64(j)), I64(count * types.lanes))
                 loaded = [
-                    self._weights(b.gep(weights, [b.add(at, I64(n * types.lanes * pair))], source_etype=STORED[layout.weights]))
+                    self._weights(
+                        b.gep(weights, [b.add(at, I64(n * types.lanes * pair))], source_etype=STORED[layout.weights])
+                    )
                     for n in range(count)
                 ]
                 if PREFETCH_BYTES:
@@ -328,7 +330,9 @@ class StageEmitter:
                     which = (j + half) % sets
                     for r in range(rows):
                         number = types.load_scalar(
-                            b, b.gep(inputs[r], [b.add(k, I64(j + half))], source_etype=stored), self._element(place.buffer)
+                            b,
+                            b.gep(inputs[r], [b.add(k, I64(j + half))], source_etype=stored),
+                            self._element(place.buffer),
                         )
                         for n in range(count):
                             at_sum = (which * rows + r) * count + n

@@ -165,4 +165,3 @@ def compiled(text: str, host: Host) -> Code:
                 disk.store(key, binary)
             code = _compiled[key] = Code(kernels._loaded(binary, host))
         return code
-
