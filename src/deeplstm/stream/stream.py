@@ -85,7 +85,6 @@ class Stream:
         waiting = getattr(self, "_waiting", None)
         engine.put(initial(self.model, self._form, self.batch, engine.like) if waiting is None else waiting)
         self._engine = engine
-        self._fast = engine.fast
         return engine
 
     # ---------------------------------------------------------------- running
@@ -101,7 +100,7 @@ class Stream:
         Raises: TypeError and ValueError for what is not that; then nothing has changed.
         """
         if out is None and self._engine is not None:
-            y = self._fast(x)
+            y = self._engine.fast(x)
             if y is not None:
                 return y
         return self._run(x, out, is_chunk=False)
@@ -267,13 +266,12 @@ class Stream:
     def fork(self) -> Stream:
         """A stream of its own that goes on from the same state: for trying several continuations. Weights are shared."""
         other = Stream.__new__(Stream)
-        other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("_engine", "_fast", "_waiting")})
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("_engine", "_waiting")})
         other._engine = None
         if self._engine is None:
             other._waiting = [tensor.clone() for tensor in self._waiting]
         else:
             other._engine = engine_of(self._engine.plan, self.model, self.batch, self._threads)
-            other._fast = other._engine.fast
             other._engine.put(self._tensors())
         return other
 

@@ -280,7 +280,10 @@ class StageEmitter:
         scratch.align = of.host.vector_bytes
         stored = STORED[self.layout.weights]
         weights = b.inttoptr(of.entry(b, self.context, PACKED), PTR)
-        with loop(b, first, last, "panel") as panel:
+        with loop(b, first, last, "turn") as turn:
+            # to and fro: what was read last is still in the cache
+            backwards = b.sub(b.sub(b.add(first, last), I64(1)), turn)
+            panel = b.select(b.icmp_signed("==", self.parity, I64(0)), turn, backwards)
             at = b.add(b.mul(panel, I64(packed.panel_size)), I64(packed.start))
             start = b.gep(weights, [at], source_etype=stored)
             column = b.mul(panel, I64(packed.vectors * lanes))
