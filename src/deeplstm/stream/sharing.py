@@ -13,7 +13,7 @@ from typing import Any
 
 FIRST_ALONE = 8
 """Steps done alone at the start, to know how long that takes."""
-FIRST_PAUSE, LONGEST_PAUSE = 64, 1 << 16
+FIRST_PAUSE, LONGEST_PAUSE = 256, 1 << 16
 """Steps done alone after a shared one that was too slow; twice as many after the next."""
 WORTH = 0.9
 """A shared step must take less than this of the time it takes alone."""
