@@ -3,9 +3,9 @@
     python effect.py in.wav out.wav --block 128 --drive 8
 
 First the network learns what the effect does to a sound: a soft clip behind a filter that remembers (no recording is needed,
-the sound to learn from is made up). Then the file goes through a `deeplstm.Stream` in blocks, as a sound card would hand them out,
-and the share of real time that took is printed: below 100 % it could be played live. Each channel is a row of the batch.
-Reads and writes WAV files of 16 bits.
+the sound to learn from is made up). Then the file goes through a `deeplstm.Stream` in blocks, as a sound card would hand
+them out, and the share of real time that took is printed: below 100 % it could be played live. Each channel is a row of the
+batch. Reads and writes WAV files of 16 bits.
 """
 
 import argparse

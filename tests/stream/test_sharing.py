@@ -29,7 +29,7 @@ def test_steps_are_shared_while_that_is_faster(monkeypatch):
 
 
 def test_a_busy_machine_is_left_alone_for_longer_and_longer(monkeypatch):
-    seen = run(monkeypatch, 100, [3000] * 10000, 3000)
+    seen = run(monkeypatch, 100, [3000] * 10000, 5000)
     tries = [n for n, s in enumerate(seen) if s]
     pauses = [b - a - 1 for a, b in itertools.pairwise(tries)]
     assert pauses[:4] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE]
