@@ -86,8 +86,15 @@ def test_narrower_vectors(width, monkeypatch):
         assert_streams(stream, torch.randn(7, stream.batch, 3), CHUNKS[1], **tolerance)
 
 
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
-def test_two_threads_give_the_same_bits(batch):
+def test_two_threads_give_the_same_bits(batch, two_threads):
     model = drawn(
         deeplstm.Stack(deeplstm.LSTMCell(5, 40, norm=True), deeplstm.GRUCell(40, 40), torch.nn.Linear(40, 40))
     )
