@@ -16,13 +16,14 @@ LAYERS = [
     "recurrence",
     "nn",
     "inspect",
+    "stream",
     "testing",
     "training",
     "tasks",
     "bench",
     "cli",
 ]  # what stands later may import what stands earlier
-PUBLIC = LAYERS.index("nn")  # where `import deeplstm` stands: its names come from here and below
+PUBLIC = LAYERS.index("stream")  # where `import deeplstm` stands: its names come from here and below
 MODULES = sorted(path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py"))
 
 

@@ -22,5 +22,6 @@ from .recurrence.dispatch import backend as backend
 from .recurrence.program.show import program as program
 from .recurrence.scan import scan as scan
 from .recurrence.state import detach as detach
+from .stream.stream import Stream as Stream
 
 __version__: str

@@ -1,14 +1,16 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import deeplstm
 from deeplstm.errors import InputError
 from deeplstm.tasks.text.config import TextModel
 from deeplstm.tasks.text.model import build
 from deeplstm.tasks.text.vocabulary import BYTES, Vocabulary
-from deeplstm.tasks.text.writing import choose, generate
+from deeplstm.tasks.text.writing import _Called, as_stack, choose, generate
 
 ABC = Vocabulary("char", "\nabc")
 WORDS = Vocabulary("word", ["<eos>", "the", "cat", "sat"])
@@ -101,8 +103,8 @@ def test_the_caller_may_do_other_things_between_two_pieces(network):
 
 def drawn(temperature=1.0, top_p=1.0):
     """Shares of 4 symbols with probabilities 0.5, 0.3, 0.2 and nearly 0, of 600 draws."""
-    logits = torch.tensor([0.2, 0.5, 1e-9, 0.3]).log()
-    generator = torch.Generator().manual_seed(0)
+    logits = np.log(np.array([0.2, 0.5, 1e-9, 0.3], np.float32))
+    generator = np.random.default_rng(0)
     counts = Counter(choose(logits, temperature, top_p, generator) for _ in range(600))
     return [counts[symbol] / 600 for symbol in range(4)]
 
@@ -124,8 +126,59 @@ def test_top_p_keeps_the_fewest_likeliest_symbols_that_reach_it():
 
 
 def test_top_p_reached_exactly_is_enough():
-    generator = torch.Generator().manual_seed(0)
-    assert {choose(torch.zeros(4), 1.0, 0.5, generator) for _ in range(100)} == {0, 1}
+    generator = np.random.default_rng(0)
+    assert {choose(np.zeros(4), 1.0, 0.5, generator) for _ in range(100)} == {0, 1}
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_a_network_gone_astray(score, temperature):
+    with pytest.raises(InputError, match="not finite"):
+        choose(np.array([0.0, score, 1.0]), temperature, 1.0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"embedding": 0},
+        {"tied": True, "width": 8, "embedding": 8},
+        {"before": (5,), "between": (8,), "after": (6,), "skip": "residual", "dropout": 0.5, "variational": True},
+        {"layers": 2, "skip": "dense", "cell": "gru", "norm": True, "zoneout": 0.3},
+    ],
+    ids=str,
+)
+def test_a_network_as_a_stack_is_the_network(options):
+    network = build(TextModel(**{"width": 8, **options}), 4).eval()
+    ids = torch.randint(4, (5, 2))
+    with torch.no_grad():
+        expected = network(ids)[0]
+        given = as_stack(network)(ids)[0]
+    torch.testing.assert_close(given, expected)
+    assert as_stack(network) is as_stack(network)
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_it_writes_what_calling_the_network_would_write(network, name):
+    """Symbol for symbol, also after the network was trained in between."""
+    with deeplstm.backend(name):
+        pieces = generate(network, ABC, "ab", length=40, seed=5)
+        written = [next(pieces) for _ in range(20)]
+        with torch.no_grad():
+            network.output.weight.mul_(3)
+        written += list(pieces)
+    with torch.no_grad():
+        network.output.weight.div_(3)
+    read, generator = _Called(network), np.random.default_rng(5)
+    ids = [ABC.start, *ABC.encode("ab")]
+    expected = []
+    for n in range(40):
+        if n == 20:
+            with torch.no_grad():
+                network.output.weight.mul_(3)
+        ids = [choose(read(ids), 1.0, 1.0, generator)]
+        expected += ids
+    assert "".join(written) == ABC.decode(expected)
 
 
 def test_all_wrong_values_at_once_when_called(network):

@@ -1,0 +1,167 @@
+"""A step compiled for the host, and the memory one stream has for it."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from functools import cache
+from threading import Lock
+from typing import Any
+from weakref import WeakValueDictionary
+
+import llvmlite
+import llvmlite.binding as llvm
+import torch
+from torch import Tensor
+
+from ....program.inference import Inference, whole
+from ....program.interpret import straight_line
+from ....program.stages import stages
+from .. import cache as disk
+from .. import kernels, threads
+from ..host import Host, host
+from ..memory import Element
+from .emit import KERNEL, OFFER, PARALLEL_FOR, emit
+from .layout import BARRIER, PACKED, Layout, layout
+
+_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
+_lock = Lock()
+_compiled: WeakValueDictionary[str, Code] = WeakValueDictionary()
+
+
+class Code:
+    """Machine code: ``call(context)`` runs the context's steps, without the interpreter lock."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.call = _FUNCTION(engine.get_function_address(KERNEL))
+
+
+class Program:
+    """A captured step, laid out; with kernels by number of rows.
+
+    Attributes:
+        step: as captured.
+        layout: of its weights and its context.
+    """
+
+    def __init__(self, step: Inference, element: Element, weights: Element, embedding: int | None) -> None:
+        self.step, self.embedding = step, embedding
+        self.layout: Layout = layout(stages(whole(step), []), element, weights, host())
+        self.linears = self.layout.linears
+        roots = [*(n.args[1] for n in self.linears), *self.layout.sources]
+        self.evaluate = straight_line(roots, list(step.weights.values()))
+        self._code: dict[int, Code] = {}
+
+    def code(self, rows: int) -> Code:
+        """The kernel for so many rows."""
+        if rows not in self._code:
+            place = self.layout.loop.kept[self.step.y]
+            self._code[rows] = compiled(emit(self.layout, rows, place, self.embedding, host()), host())
+        return self._code[rows]
+
+    def pack(self, weights: Sequence[Tensor]) -> Packing:
+        """Weights, in the order of the step's, as kernels read them."""
+        with torch.no_grad():
+            found = self.evaluate(*weights)
+            n = len(self.linears)
+            dtype = torch.bfloat16 if self.layout.weights == "bfloat16" else weights_dtype(self.layout.element)
+            packed = self.layout.pack(list(found[:n]), dtype)
+            sources = [s.detach().clone(memory_format=torch.contiguous_format) for s in found[n:]]
+        return Packing(packed, sources)
+
+
+class Packing:
+    """Weights as kernels read them. Never written to: a change makes a new one, so that no step reads half of each."""
+
+    def __init__(self, packed: Tensor, sources: list[Tensor]) -> None:
+        self.packed, self.sources = packed, sources
+
+
+class Memory:
+    """What one stream has: its states, what is passed from stage to stage, and the context.
+
+    Attributes:
+        states: of each state two tensors (B, n): at even steps the first is read and the second written.
+        context: numbers; see `layout`.
+    """
+
+    def __init__(self, program: Program, rows: int) -> None:
+        loop, dtype = program.layout.loop, weights_dtype(program.layout.element)
+        new = lambda buffer: torch.zeros(  # noqa: E731
+            (rows, buffer.width), dtype=torch.bool if buffer.is_bool else dtype
+        )
+        self.layout = program.layout
+        self.context = (ctypes.c_int64 * (self.layout.entries + 1))()
+        self.address = ctypes.addressof(self.context)
+        self.states: list[tuple[Tensor, Tensor]] = []
+        self.held: list[Tensor] = []
+        pairs = dict(zip(loop.carried, loop.following, strict=True))
+        done = set()
+        for read, written in pairs.items():
+            even, odd = new(read), new(written)
+            self.states.append((even, odd))
+            self._at(read, even, odd)
+            self._at(written, odd, even)
+            done |= {read, written}
+        for buffer in loop.buffers:
+            if buffer not in done and buffer.name != "x":
+                one = new(buffer)
+                self.held.append(one)
+                self._at(buffer, one, one)
+        # a cache line of its own, which two threads look at
+        self.barrier = torch.zeros(24, dtype=torch.int64)
+        self.context[BARRIER] = (self.barrier.data_ptr() + 63) // 64 * 64
+
+    def _at(self, buffer: Any, even: Tensor, odd: Tensor) -> None:
+        at = self.layout.buffer_at(buffer)
+        self.context[at], self.context[at + 1] = even.data_ptr(), odd.data_ptr()
+
+    def use(self, packing: Packing) -> None:
+        """Read these weights from the next step on."""
+        self.packing = packing
+        self.context[PACKED] = packing.packed.data_ptr()
+        for node, source in zip(self.layout.sources, packing.sources, strict=True):
+            self.context[self.layout.source_at(node)] = source.data_ptr()
+
+
+@cache
+def _declare() -> None:
+    """Tell LLVM where what kernels call is."""
+    llvm.add_symbol(PARALLEL_FOR, ctypes.cast(threads._parallel_for(), ctypes.c_void_p).value)
+    if sys.platform == "win32":
+        offer = ctypes.WinDLL("kernel32").SwitchToThread
+    else:
+        offer = ctypes.CDLL(None).sched_yield
+    llvm.add_symbol(OFFER, ctypes.cast(offer, ctypes.c_void_p).value)
+
+
+def weights_dtype(element: Element) -> torch.dtype:
+    return torch.float64 if element == "float64" else torch.float32
+
+
+def compiled(text: str, host: Host) -> Code:
+    """Compile a module, or take what an earlier call, or an earlier process, made of it."""
+    _declare()
+    text = kernels._with_attributes(text, host)
+    key = disk.key_of(
+        sys.modules["deeplstm"].__version__,
+        llvmlite.__version__,
+        llvm.llvm_version_info,
+        llvm.get_process_triple(),
+        host.name,
+        host.features,
+        host.vector_bytes,
+        kernels._TUNING,
+        text,
+    )
+    with _lock, kernels._lock:
+        code = _compiled.get(key)
+        if code is None:
+            binary = disk.load(key)
+            if binary is None:
+                binary = kernels._object_code(text, host)
+                disk.store(key, binary)
+            code = _compiled[key] = Code(kernels._loaded(binary, host))
+        return code

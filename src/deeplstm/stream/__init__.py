@@ -1,0 +1,1 @@
+"""A trained network, one time step at a time."""
