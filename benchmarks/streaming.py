@@ -9,7 +9,7 @@ import ctypes
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 import deeplstm
-from benchmarks.surroundings import described, markdown, surroundings
-from benchmarks.timing import FULL, Rounds, take_turns
+from deeplstm.bench.surroundings import described, markdown, surroundings
+from deeplstm.bench.timing import FULL, Rounds, take_turns
 
 SIZES = [(1, 40), (2, 128), (2, 256), (2, 512)]
 """Layers, and the width of each and of the input."""
@@ -145,9 +145,9 @@ def _onnx_model(model: nn.LSTM, layers: int, H: int) -> bytes:
     return file.getvalue()
 
 
-def check(steps: dict[str, Step], count: int = 8) -> None:
+def check(steps: dict[str, Step], number: int = 8) -> None:
     """Raise where a contestant's outputs are not nn.LSTM's."""
-    expected = [np.asarray(steps["nn.LSTM"](n)).ravel() for n in range(count)]
+    expected = [np.asarray(steps["nn.LSTM"](n)).ravel() for n in range(number)]
     scale = max(np.abs(e).max() for e in expected)
     for name, step in steps.items():
         if name == "nn.LSTM":
@@ -178,16 +178,16 @@ def reading_seconds(size_bytes: int, parts: int) -> float:
     b = ir.IRBuilder(run.append_basic_block())
     begin, end, context = run.args
     entry = lambda n: b.load(b.gep(context, [I64(n)], source_etype=I64), typ=I64)  # noqa: E731
-    data, count, out = b.inttoptr(entry(0), PTR), entry(1), b.inttoptr(entry(2), PTR)
+    data, chunks, out = b.inttoptr(entry(0), PTR), entry(1), b.inttoptr(entry(2), PTR)
     with loop_(b, begin, end, "part") as part:
-        start = b.gep(data, [b.mul(b.mul(part, count), I64(chunk))], source_etype=I8)
+        start = b.gep(data, [b.mul(b.mul(part, chunks), I64(chunk))], source_etype=I8)
 
         def body(k: Any, sums: list[Any]) -> list[Any]:
             at = b.mul(k, I64(chunk))
             places = [b.gep(start, [b.add(at, I64(n * lanes * 4))], source_etype=I8) for n in range(chains)]
             return [b.fadd(s, b.load(p, typ=vector, align=4)) for s, p in zip(sums, places, strict=True)]
 
-        total, *others = accumulate(b, count, [ir.Constant(vector, None)] * chains, body)
+        total, *others = accumulate(b, chunks, [ir.Constant(vector, None)] * chains, body)
         for other in others:
             total = b.fadd(total, other)
         b.store(total, b.gep(out, [b.mul(part, I64(256))], source_etype=I8), align=4)
@@ -203,7 +203,7 @@ def reading_seconds(size_bytes: int, parts: int) -> float:
     memory, results = torch.zeros(parts * count_of_chunks * chunk // 4), torch.zeros(64 * parts + 64)
     numbers = (ctypes.c_int64 * 3)(memory.data_ptr(), count_of_chunks, results.data_ptr())
     call = lambda: threads.run(Reader, parts, ctypes.addressof(numbers))  # noqa: E731
-    times = take_turns({0: lambda: call}, Rounds(15, 0.01))
+    times = take_turns({0: call}, Rounds(15, 0.01))
     return times[0].lower / 1e3 * size_bytes / (parts * count_of_chunks * chunk)
 
 
@@ -217,7 +217,7 @@ def latency(rounds: Rounds = FULL, sizes: list[tuple[int, int]] = SIZES) -> list
         torch.manual_seed(0)
         steps, streams = contestants(layers, H, torch.randn(16, 1, H))
         check(steps)
-        times = take_turns({name: _calls(step) for name, step in steps.items()}, rounds)
+        times = take_turns({name: _call(step) for name, step in steps.items()}, rounds)
         micro = {name: time.median * 1e3 for name, time in times.items()}
         onnx = micro.get("ONNX Runtime")
         for name, taken in micro.items():
@@ -238,18 +238,10 @@ def latency(rounds: Rounds = FULL, sizes: list[tuple[int, int]] = SIZES) -> list
     return rows
 
 
-def _calls(step: Step) -> Callable[[], Callable[[], object]]:
-    def maker() -> Callable[[], object]:
-        n = 0
-
-        def call() -> object:
-            nonlocal n
-            n += 1
-            return step(n)
-
-        return call
-
-    return maker
+def _call(step: Step) -> Callable[[], object]:
+    """The next step each time."""
+    numbers = count()
+    return lambda: step(next(numbers))
 
 
 # ---------------------------------------------------------------- text
@@ -300,7 +292,7 @@ def writing(rounds: Rounds = FULL) -> Writing:
             pass
 
     check_of_text(network, lstm)
-    times = take_turns({"stream": lambda: stream, "loop": lambda: loop}, rounds)
+    times = take_turns({"stream": stream, "loop": loop}, rounds)
     return Writing(*(CHARACTERS / times[name].median * 1e3 for name in ("stream", "loop")))
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from benchmarks.timing import QUICK
 
 import deeplstm
 from benchmarks import streaming
+from deeplstm.bench.timing import QUICK
 
 
 def test_every_contestant_at_a_small_size(monkeypatch):

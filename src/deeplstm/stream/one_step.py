@@ -88,7 +88,7 @@ def _stack(stack: Stack, x: Tensor, states: Iterator[Tensor], after_embedding: b
 def _drop_in(layer: DropIn, x: Tensor, states: Iterator[Tensor]) -> tuple[Tensor, list[Tensor]]:
     new: list[Tensor] = []
     for n in range(layer.num_layers):
-        cell = layer._cell_for(x.shape[-1]).eval()
+        cell = layer._cells[x.shape[-1]].eval()
         params = dict(zip(_order(cell), layer._all_weights_of(n, 0), strict=True))
         parts = tuple(next(states) for _ in widths(cell.state_size))
         state = parts if isinstance(cell.state_size, tuple) else parts[0]
@@ -123,7 +123,7 @@ class Form:
             nested = (self._of(part, f"{path}layers.{n}.") for n, part in enumerate(layer.layers))
             return tuple(part for part in nested if part is not None)
         if isinstance(layer, DropIn):
-            size: Any = layer._cell_for(layer.input_size).state_size
+            size: Any = layer._cells[layer.input_size].state_size
             one = widths(size)
             name = f"{path}{type(layer).__name__} layer"
             rows = [self._added(one, f"{name} {n}") for n in range(layer.num_layers)]
@@ -188,7 +188,7 @@ def initial(model: nn.Module, form: Form, batch: int, like: Tensor) -> list[Tens
             for part in layer.layers:
                 visit(part)
         elif isinstance(layer, DropIn):
-            sizes = widths(layer._cell_for(layer.input_size).state_size)
+            sizes = widths(layer._cells[layer.input_size].state_size)
             found.extend(like.new_zeros(batch, size) for _ in range(layer.num_layers) for size in sizes)
         else:
             cell = layer.cell if isinstance(layer, Recurrent) else layer
