@@ -1,0 +1,31 @@
+// Loss and memory curves; then everything begins.
+
+function curves() {
+  const { loss, memory } = data;
+  if (loss) {
+    readableChart("loss", () => [
+      { name: "training", ...loss.train, colour: colours.output, faint: true },
+      ...(loss.valid.x.length ? [{ name: "validation", ...loss.valid, colour: colours.forget, dots: loss.valid.x.length < 60 }] : []),
+    ], { xLabel: "step", yLabel: loss.label, top: loss.top, digits: (v) => v.toFixed(3) }, (x, words) => `step ${x.toLocaleString("en")}: ${words.join(", ")}`);
+  }
+  if (memory) {
+    readableChart("memory", () => memory.layers.map((layer, n) => ({ name: layer.name, x: memory.lags, y: layer.norms, colour: colours.more[n % colours.more.length] })),
+      { xLabel: `${data.steps.unit}s back`, yLabel: memory.label, log: true, digits: (v) => v.toExponential(1) }, (x, words) => `${x} ${data.steps.unit}s back: ${words.join(", ")}`);
+  }
+}
+
+if (typeof DecompressionStream === "undefined") trouble("This browser is too old to unpack the page's arrays: Chrome 80, Firefox 113 and Safari 16.4 can.");
+let kept = "auto";
+try { kept = localStorage.getItem("deeplstm-theme") ?? "auto"; } catch { /* see setTheme */ }
+controls();
+tracks();
+text();
+here();
+strip();
+heat();
+saturation();
+weights();
+curves();
+setTheme(["auto", "light", "dark"].includes(kept) ? kept : "auto");
+change({ step: Math.min(data.steps.first ?? 0, data.steps.count - 1), ...data.start });
+window.report = { state, views, change, data }; // to try things from the browser's console
