@@ -3,18 +3,26 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
-// An array of N rows and T columns: q holds a byte each, value = low + q * step, by row.
+// An array of N rows and T columns: q holds a byte each, evenly between the low and the high of its row, or bent around 0.
 class Table {
   constructor(packed, q) {
     [this.rows, this.columns] = packed.shape;
-    Object.assign(this, { q, limit: packed.limit, levels: packed.levels, low: packed.low, high: packed.high });
+    Object.assign(this, { q, limit: packed.limit, levels: packed.levels, low: packed.low, high: packed.high, bent: packed.bent });
     this.unsigned = packed.low === 0;
   }
   highOf(row) { return Array.isArray(this.high) ? this.high[row] : this.high; }
   lowOf(row) { return Array.isArray(this.low) ? this.low[row] : this.low; }
-  at(row, column) {
-    const low = this.lowOf(row);
-    return low + (this.q[row * this.columns + column] * (this.highOf(row) - low)) / (this.levels - 1);
+  valueOf(row, q) {
+    const low = this.lowOf(row), high = this.highOf(row), share = q / (this.levels - 1);
+    return this.bent ? high * (2 * share - 1) * Math.abs(2 * share - 1) : low + share * (high - low);
+  }
+  at(row, column) { return this.valueOf(row, this.q[row * this.columns + column]); }
+  bytes(row) { return this.q.subarray(row * this.columns, (row + 1) * this.columns); }
+  // Where the colours of one row should end: 98 of 100 values lie within.
+  limitOf(row) {
+    if (this.unsigned) return 1;
+    const sizes = Float64Array.from(this.bytes(row), (q) => Math.abs(this.valueOf(row, q))).sort();
+    return sizes[Math.floor(0.98 * (sizes.length - 1))] || this.highOf(row);
   }
 }
 

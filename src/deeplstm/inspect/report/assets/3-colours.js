@@ -38,17 +38,17 @@ const colourOf = (name, n) => colours[GATES[name]] ?? colours.more[n % colours.m
 
 // For the bytes of one row: which of 256 colours, where the scale ends at `limit`.
 function places(of, row, limit) {
-  const low = of.lowOf(row), step = (of.highOf(row) - low) / (of.levels - 1), from = of.unsigned ? 0 : -limit;
-  return Uint8Array.from({ length: of.levels }, (_, q) => between(0, Math.round((255 * (low + q * step - from)) / (limit - from)), 255));
+  const from = of.unsigned ? 0 : -limit;
+  return Uint8Array.from({ length: of.levels }, (_, q) => between(0, Math.round((255 * (of.valueOf(row, q) - from)) / (limit - from)), 255));
 }
 
-function legend(prefix, unsigned, low, high) {
-  const canvas = byId(prefix), context = canvas.getContext("2d"), image = context.createImageData(128, 1);
+function legend(id, unsigned, low, high) {
+  const canvas = byId(id), context = canvas.getContext("2d"), image = context.createImageData(128, 1);
   const { words } = colours[unsigned ? "unsigned" : "signed"];
   new Uint32Array(image.data.buffer).set(Uint32Array.from({ length: 128 }, (_, n) => words[Math.round((n * 255) / 127)]));
   context.putImageData(image, 0, 0);
-  byId(`${prefix}-low`.replace("legend-", "").replace(/^low$/, "legend-low")).textContent = low;
-  byId(`${prefix}-high`.replace("legend-", "").replace(/^high$/, "legend-high")).textContent = high;
+  canvas.previousElementSibling.textContent = low;
+  canvas.nextElementSibling.textContent = high;
 }
 
 const theme = byId("theme");

@@ -36,11 +36,11 @@ function text() {
     } else {
       const of = table(packedNow(), () => touch(one, "data"));
       if (!of) return;
-      const place = places(of, state.unit, of.highOf(state.unit)), { css } = colours[of.unsigned ? "unsigned" : "signed"];
-      const row = of.q.subarray(state.unit * of.columns, (state.unit + 1) * of.columns);
+      const limit = of.limitOf(state.unit), place = places(of, state.unit, limit), row = of.bytes(state.unit);
+      const { css } = colours[of.unsigned ? "unsigned" : "signed"];
       colour = (n) => css[place[row[n]]];
       byId("legend-title").textContent = `${layerNow().name}, ${state.value}, unit ${state.unit}`;
-      legend("legend", of.unsigned, short(of.lowOf(state.unit)), short(of.highOf(state.unit)));
+      legend("legend", of.unsigned, of.unsigned ? "0" : short(round(-limit)), short(round(limit)));
     }
     for (let n = 0; n < spans.length; n++) {
       const wanted = colour(n);
@@ -55,6 +55,7 @@ function keepInSight(holder, span) {
   else if (top + height > holder.scrollTop + holder.clientHeight - 20) holder.scrollTop = top + height + 60 - holder.clientHeight;
 }
 
+const round = (x) => Number(x.toPrecision(2));
 const bits = (n) => -Math.log2(Math.max(data.expected.p[n], 1e-6));
 
 function here() {
@@ -95,7 +96,7 @@ function here() {
       const of = table(value.array, () => touch(one, "data"));
       unitRows[k].row.hidden = !of || state.unit >= of.rows;
       if (unitRows[k].row.hidden) return;
-      const x = of.at(state.unit, n), high = of.highOf(state.unit), share = Math.abs(x) / high;
+      const x = of.at(state.unit, n), share = Math.min(1, Math.abs(x) / Math.max(1, of.limitOf(state.unit)));
       if (of.unsigned) fill(unitRows[k], value.name, 0, share, signed(x));
       else fill(unitRows[k], value.name, x < 0 ? 0.5 - share / 2 : 0.5, share / 2, signed(x));
     });

@@ -1,8 +1,9 @@
-// All values of one unit around the chosen step, above the text itself: shares in one panel, signed values in the other.
+// All values of one unit around the chosen step, above the text itself: a panel for those in [0, 1], one for those in
+// [-1, 1], one for those that go further.
 
 function strip() {
   const canvas = byId("strip"), { pieces, count } = data.steps;
-  let from = 0, wide = 1, left = 34;
+  let from = 0, wide = 1, left = 40;
   const one = view("strip", canvas, ["layer", "unit", "step", "feature", "value"], () => {
     const { context, width, height } = sized(canvas);
     const longest = data.steps.unit === "word" ? 56 : 13;
@@ -13,13 +14,14 @@ function strip() {
     const all = layerNow().values.map((value, n) => ({ name: value.name, of: table(value.array, () => touch(one, "data")), colour: colourOf(value.name, n) }));
     if (all.some((entry) => !entry.of)) return;
     const here = all.filter((entry) => state.unit < entry.of.rows);
-    const panels = [here.filter((entry) => entry.of.unsigned), here.filter((entry) => !entry.of.unsigned)].filter((panel) => panel.length);
+    const kind = ({ of }) => (of.unsigned ? 0 : of.high.every((high) => high <= 1) ? 1 : 2);
+    const panels = [0, 1, 2].map((wanted) => here.filter((entry) => kind(entry) === wanted)).filter((panel) => panel.length);
     const room = (height - 30) / panels.length;
     context.fillStyle = colours.line;
     context.fillRect(middle(state.step) - wide / 2, 0, wide, height);
     panels.forEach((panel, k) => {
-      const unsigned = panel[0].of.unsigned, high = unsigned ? 1 : Math.max(...panel.map((entry) => entry.of.highOf(state.unit)));
-      const low = unsigned ? 0 : -high, [top, bottom] = [k * room + 8, (k + 1) * room - 8];
+      const unsigned = panel[0].of.unsigned, high = kind(panel[0]) < 2 ? 1 : largest(panel, from, shown), low = unsigned ? 0 : -high;
+      const [top, bottom] = [k * room + 8, (k + 1) * room - 8];
       const y = (v) => bottom - ((v - low) / (high - low)) * (bottom - top);
       context.strokeStyle = colours.line;
       context.fillStyle = colours.dim;
@@ -27,7 +29,7 @@ function strip() {
       context.lineWidth = 1;
       for (const v of unsigned ? [0, 1] : [low, 0, high]) {
         context.beginPath(); context.moveTo(left, y(v)); context.lineTo(width - 6, y(v)); context.stroke();
-        context.fillText(unsigned || v === 0 ? v : signed(v).replace(/0$/, ""), left - 5, y(v));
+        context.fillText(short(round(v)), left - 5, y(v));
       }
       for (const { name, of, colour } of panel) {
         context.strokeStyle = colour;
@@ -57,6 +59,10 @@ function strip() {
     }
     keys(here);
   });
+  const largest = (panel, begin, length) => panel.reduce((most, { of }) => {
+    for (let n = begin; n < begin + length; n++) most = Math.max(most, Math.abs(of.at(state.unit, n)));
+    return most;
+  }, 1e-3) * 1.08;
   function keys(entries) {
     const made = entries.map(({ name, colour }) => key(name, colour));
     if (state.feature) made.push(key(`${state.feature} (scaled)`, colours.accent, "dashed"));

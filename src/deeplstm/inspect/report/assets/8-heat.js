@@ -26,8 +26,8 @@ function orderOf(of) {
   if (!orders.has(of)) {
     const means = Array.from({ length: of.rows }, (_, row) => {
       let sum = 0;
-      for (let n = row * of.columns; n < (row + 1) * of.columns; n++) sum += of.q[n];
-      return of.lowOf(row) + ((sum / of.columns) * (of.highOf(row) - of.lowOf(row))) / (of.levels - 1);
+      for (const q of of.bytes(row)) sum += of.valueOf(row, q);
+      return sum / of.columns;
     });
     orders.set(of, means.map((_, row) => row).sort((a, b) => means[b] - means[a]));
   }

@@ -9,7 +9,7 @@ function saturation() {
     forget(old);
     holder.replaceChildren();
     old = data.saturation.filter((one) => one.layer === layerNow().name).map((gate) => {
-      const { button, canvas } = picture(holder, gate.gate, `shut below ${short(gate.low)}, open above ${short(gate.high)}`);
+      const { button, canvas } = picture(holder, gate.gate);
       button.tabIndex = -1; // a dot is chosen with the pointer; the keys have the unit's number
       const place = (width, height) => [(n) => 30 + (gate.left[n] / 1000) * (width - 42), (n) => height - 26 - (gate.right[n] / 1000) * (height - 38)];
       canvas.addEventListener("click", (event) => {
@@ -24,8 +24,8 @@ function saturation() {
         context.fillStyle = colours.dim;
         context.beginPath(); context.moveTo(30, height - 26); context.lineTo(width - 12, height - 26); context.moveTo(30, height - 26); context.lineTo(30, 12); context.moveTo(30, 12); context.lineTo(width - 12, height - 26); context.stroke();
         context.textAlign = "center";
-        context.fillText("nearly shut, share of steps", width / 2, height - 9);
-        context.save(); context.translate(10, height / 2 - 8); context.rotate(-Math.PI / 2); context.fillText("nearly open", 0, 0); context.restore();
+        context.fillText(`below ${short(gate.low)}, share of steps`, width / 2, height - 9);
+        context.save(); context.translate(10, height / 2 - 8); context.rotate(-Math.PI / 2); context.fillText(`above ${short(gate.high)}`, 0, 0); context.restore();
         context.fillStyle = colourOf(gate.gate, 0);
         context.globalAlpha = 0.55;
         for (let n = 0; n < gate.left.length; n++) { context.beginPath(); context.arc(x(n), y(n), 3, 0, 7); context.fill(); }
