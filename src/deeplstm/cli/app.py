@@ -12,6 +12,7 @@ from deeplstm.cli.bench import bench
 from deeplstm.cli.doctor import doctor
 from deeplstm.cli.evaluate import evaluate
 from deeplstm.cli.generate import generate
+from deeplstm.cli.inspect import inspect
 from deeplstm.cli.resume import resume
 from deeplstm.errors import BackendUnavailable, InputError
 

@@ -27,5 +27,6 @@ saturation();
 weights();
 curves();
 setTheme(["auto", "light", "dark"].includes(kept) ? kept : "auto");
-change({ step: Math.min(data.steps.first ?? 0, data.steps.count - 1), ...data.start });
+const { layer, value, unit, step, feature } = data.start;
+change(feature ? { layer: layerNumber(layer), value, unit, step, feature } : { step });
 window.report = { state, views, change, data }; // to try things from the browser's console

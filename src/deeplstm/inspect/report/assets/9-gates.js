@@ -2,6 +2,7 @@
 
 function saturation() {
   const holder = byId("saturation");
+  if (!holder) return;
   let old = [], shown = -1;
   view("saturation", holder, ["layer"], () => {
     if (shown === state.layer) return;
@@ -76,7 +77,7 @@ function weights() {
       });
       return { button, view: one };
     });
-    const [rows, columns] = all[0]?.block ?? [1, 1];
-    byId("weights-note").textContent = rows * columns > 1 ? ` Each pixel shows the largest of ${rows} × ${columns} weights.` : "";
+    const block = all[0]?.block ?? 1;
+    byId("weights-note").textContent = block > 1 ? ` Each pixel shows the largest of ${block} × ${block} weights.` : "";
   }
 }
