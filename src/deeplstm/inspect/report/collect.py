@@ -69,26 +69,20 @@ def collect(
         memory: {"about", "label", "lags": (K,), "layers": [{"name", "norms": (K,)}]}.
         loss: {"about", "label", "top", "train" and "valid": {"x": (N,), "y": (N,)}}.
 
-    Returns: a dict in which the steps may be fewer than given, so that the page stays small:
-        ``data["steps"]["count"]`` of them, and a note says so.
+    Returns: a dict of ``data["steps"]["count"]`` steps: fewer than given where all values of all units for more of them
+        would make the page too large. The task says so in a note.
     Raises: InputError for values that are not finite.
     """
     traces = _rows(seen, skip)
     steps, packed = fit(traces, TRACE_SIZE)
-    notes = []
-    if steps < len(pieces):
-        notes.append(
-            f"The first {steps:,} of {len(pieces):,} {unit}s are shown: all values of all units for more of them "
-            "would make this page too large."
-        )
-        traces = {key: values[:, :steps] for key, values in traces.items()}
+    traces = {key: values[:, :steps] for key, values in traces.items()}
     tracked = _tracked(traces, (text or pieces)[:steps])
     return {
         "format": FORMAT,
         "made_by": f"deeplstm {deeplstm.__version__}",
         "title": title,
         "about": about,
-        "notes": notes,
+        "notes": [],
         "facts": [],
         "network": blocks(model, seen.paths),
         "loss": loss,
@@ -104,7 +98,7 @@ def collect(
         "saturation": saturation(traces),
         "weights": _weights(model, seen),
         "memory": memory,
-        "start": _start(tracked, steps),
+        "start": _start(tracked, pieces[:steps]),
     }
 
 
@@ -182,13 +176,14 @@ def _tracked(traces: Traces, pieces: Sequence[str]) -> list[dict[str, Any]]:
     return entries
 
 
-def _start(tracked: list[dict[str, Any]], steps: int) -> dict[str, Any]:
+def _start(tracked: list[dict[str, Any]], pieces: Sequence[str]) -> dict[str, Any]:
     """What the page shows first: the unit that is most of all more than chance."""
+    step = next((n for n in range(len(pieces) // 5, len(pieces)) if pieces[n].strip()), 0)
     known = [one for one in tracked if one["best"] and abs(one["best"][0]["r"]) > one["chance"]]
     if not known:
-        return {"step": 0}
+        return {"step": step}
     feature = max(known, key=lambda one: abs(one["best"][0]["r"]) - one["chance"])
-    return {**feature["best"][0], "feature": feature["name"], "step": steps // 5}
+    return {**feature["best"][0], "feature": feature["name"], "step": step}
 
 
 def _weights(model: nn.Module, seen: Trace) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ def _blocks_of(
         ]
         width = getattr(cell, "hidden_size", None)
         kind = type(cell).__name__.removesuffix("Cell") + (f", {width:,} units" if width else "")
-        carried = "h, c" if "LSTM" in kind else "h"
+        carried = "h, c" if isinstance(getattr(cell, "state_size", 0), tuple) or isinstance(module, nn.LSTM) else "h"
         yield {**common, "name": layer, "kind": kind, "layer": layer, "carried": carried, "gates": gates}
 
 

@@ -52,17 +52,19 @@ def report(run: str | os.PathLike[str], text: str | os.PathLike[str] | None = No
         network,
         seen,
         [shown(piece) for piece in pieces],
-        title=os.fspath(run),
-        about=f"{_described(config.model)}, reading {source}",
+        title=Path(run).resolve().name,
+        about="",
         unit=unit,
         skip=1,
         text=pieces,
         loss=losses,
     )
     count = data["steps"]["count"]
-    if cut and not data["notes"]:
-        why = "" if wanted == steps else ", as many as this page can hold with all values of all units"
-        data["notes"].append(f"The first {count:,} {unit}s of {source} are shown{why}.")
+    cut = cut or count < len(ids)
+    data["about"] = f"{_described(config.model)}, reading " + (f"the first {count:,} {unit}s of " if cut else "") + source
+    if cut and (text is not None or count < steps):
+        why = ": a page holds no more of them with all values of all units" if count < steps else ""
+        data["notes"].append(f"Of {source} the first {count:,} {unit}s are shown{why}.")
     probabilities = torch.softmax(seen.y[:count, 0].double(), dim=-1).numpy()  # y at step t is about step t + 1
     data["expected"] = expectations(probabilities, ids[:count].astype(np.int64), vocabulary.symbols)
     data["facts"] = _facts(network.parameter_counts(), losses, data["expected"]["p"], unit)
@@ -145,7 +147,8 @@ def _described(model: TextModel) -> str:
     widths = model.cell_widths
     layers = f"{len(widths)} layers" if len(widths) > 1 else "one layer"
     size = f"{widths[0]:,}" if len(set(widths)) == 1 else ", ".join(f"{width:,}" for width in widths)
-    return f"{names[model.cell]}, {layers} of {size} units"
+    links = f", {model.skip} links" if model.skip != "none" else ""
+    return f"{names[model.cell]}, {layers} of {size} units{links}"
 
 
 def _facts(counts: dict[str, int], losses: dict[str, Any] | None, p: list[float], unit: str) -> list[list[str]]:

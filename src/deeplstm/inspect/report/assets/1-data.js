@@ -56,5 +56,5 @@ const NAMES = { " ": "␣", "\n": "↵", "\t": "⇥", "": "∅" };
 const named = (symbol) => NAMES[symbol] ?? symbol;
 const SPOKEN = { " ": "blank", "\n": "line end", "\t": "tab" };
 const spoken = (symbol) => SPOKEN[symbol] ?? symbol;
-const percent = (share) => (share >= 0.0995 ? `${(100 * share).toFixed(0)} %` : `${(100 * share).toFixed(1)} %`);
+const percent = (share) => (share >= 0.0995 ? `${(100 * share).toFixed(0)} %` : share >= 0.0005 ? `${(100 * share).toFixed(1)} %` : "< 0.1 %");
 const signed = (value) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(2);

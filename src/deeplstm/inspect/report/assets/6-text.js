@@ -19,11 +19,11 @@ function text() {
   const painted = new Array(spans.length).fill("");
   let marked = null;
   const one = view("text", holder, ["layer", "value", "unit", "step", "colour"], (changed) => {
-    if (changed.size > 1 || !changed.has("step")) paint();
+    if (changed.has("step")) keepInSight(holder, spans[state.step]); // first, while the layout is still known
     marked?.classList.remove("at");
     marked = spans[state.step];
     marked.classList.add("at");
-    if (changed.has("step")) keepInSight(holder, marked);
+    if (changed.size > 1 || !changed.has("step")) paint();
   });
 
   function paint() {
