@@ -55,7 +55,9 @@ function strip() {
     context.textAlign = "center";
     for (let n = from; n < from + shown; n++) {
       context.fillStyle = n === state.step ? colours.accent : colours.ink;
-      context.fillText(named(pieces[n].trim() || pieces[n]), middle(n), height - 12, Math.max(wide, 11));
+      const word = named(pieces[n].trim() || pieces[n]);
+      if (word.length > 1) context.fillText(word, middle(n), height - 12, wide - 4);
+      else context.fillText(word, middle(n), height - 12);
     }
     keys(here);
   });
