@@ -12,10 +12,11 @@ from torch import nn
 import deeplstm
 
 from ...errors import InputError
+from ..gates import Gates, gates
 from ..trace import Trace, trace
 from .arrays import fit, pack
 from .features import FEATURES, SHIFTS, features, tracking
-from .network import blocks, weight_matrices
+from .network import blocks, matrices
 
 FORMAT = 1
 TRACE_SIZE = 4_600_000
@@ -26,8 +27,6 @@ LEAST_SIZE = 0.45
 """Characters that a traced number takes where it is compressed best, about: what cannot fit need not be traced."""
 NEARLY = 0.9
 """Where a gate counts as open or shut: beyond 0.9 or below 0.1, of those with a sign beyond 0.9 of either."""
-STATES = ("h", "c", "state")
-
 Traces = dict[tuple[str, str], NDArray[np.float32]]
 
 
@@ -76,6 +75,7 @@ def collect(
     traces = _rows(seen, skip)
     steps, packed = fit(traces, TRACE_SIZE)
     traces = {key: values[:, :steps] for key, values in traces.items()}
+    found = gates(model)
     tracked = _tracked(traces, (text or pieces)[:steps])
     return {
         "format": FORMAT,
@@ -84,7 +84,7 @@ def collect(
         "about": about,
         "notes": [],
         "facts": [],
-        "network": blocks(model, seen.paths),
+        "network": blocks(model, found, seen),
         "loss": loss,
         "steps": {"unit": unit, "count": steps, "pieces": list(pieces[:steps])},
         "expected": None,
@@ -96,7 +96,7 @@ def collect(
         },
         "features": tracked,
         "saturation": saturation(traces),
-        "weights": _weights(model, seen),
+        "weights": _weights(found),
         "memory": memory,
         "start": _start(tracked, pieces[:steps]),
     }
@@ -126,12 +126,38 @@ def expectations(
     }
 
 
+def memory_curves(model: nn.Module, x: Any, unit: str, lags: int) -> dict[str, Any]:
+    """How far back the layers of a model look, as a page draws it.
+
+    Args:
+        x: input (T, B): several rows make the curves smoother.
+        lags: how many steps back.
+    """
+    from ..memory import memory as memory_of
+
+    found = memory_of(model, x, lags=lags)
+    reach = found.reach()
+    last = "model" if "model" in reach else list(reach)[-1]
+    curves = {"whole model" if name == "model" else name: curve for name, curve in found.curves.items()}
+    return {
+        "about": f"How strongly what was read k {unit}s before still moves what a layer gives now, and what the whole model "
+        f"gives: the norm of the gradient, estimated. Nine tenths of the {'whole model' if last == 'model' else last}'s lie "
+        f"within {reach[last]} {unit}s.",
+        "label": "gradient norm",
+        "lags": list(range(lags)),
+        "layers": [
+            {"name": name, "norms": [float(f"{norm:.4g}") if norm == norm else None for norm in curve.tolist()]}
+            for name, curve in curves.items()
+        ],
+    }
+
+
 def saturation(traces: Mapping[tuple[str, str], NDArray[Any]]) -> list[dict[str, Any]]:
     """For every gate how often, in thousandths of the steps, each unit is nearly shut ("left") or open ("right").
 
     A cell without gates shows its h.
     """
-    gates = {key: values for key, values in traces.items() if not key[1].startswith(STATES)}
+    gates = {(layer, name): v for (layer, name), v in traces.items() if name not in "hc" and not name.startswith("state")}
     found = []
     for (layer, gate), values in (gates or {key: v for key, v in traces.items() if key[1] == "h"}).items():
         low = 1 - NEARLY if values.min() >= 0 else -NEARLY
@@ -186,23 +212,28 @@ def _start(tracked: list[dict[str, Any]], pieces: Sequence[str]) -> dict[str, An
     return {**feature["best"][0], "feature": feature["name"], "step": step}
 
 
-def _weights(model: nn.Module, seen: Trace) -> list[dict[str, Any]]:
+def _weights(found: Gates) -> list[dict[str, Any]]:
     """A picture of each gate's matrix over [x, h_prev]; a pixel is the largest, either way, of the weights it stands for."""
-    matrices = weight_matrices(model, seen.paths)
-    numbers = sum(matrix.weight.size for matrix in matrices)
+    every = list(matrices(found))
+    numbers = sum(matrix.weight.size for matrix in every)
     block = int(np.ceil(np.sqrt(max(1, numbers / WEIGHTS))))
-    return [
-        {
-            "layer": matrix.layer,
-            "gate": matrix.gate,
-            "rows": matrix.weight.shape[0],
-            "columns": matrix.weight.shape[1],
-            "split": matrix.split,
-            "block": block,
-            "array": pack(_largest(matrix.weight, block)),
-        }
-        for matrix in matrices
-    ]
+    pictures = [pack(_largest(matrix.weight, block)) for matrix in every]
+    entries = []
+    for matrix, picture in zip(every, pictures, strict=True):
+        beside = [one["limit"] for other, one in zip(every, pictures, strict=True) if other.layer == matrix.layer]
+        entries.append(
+            {
+                "layer": matrix.layer,
+                "gate": matrix.gate,
+                "name": matrix.name,
+                "rows": matrix.weight.shape[0],
+                "columns": matrix.weight.shape[1],
+                "split": matrix.split,
+                "block": block,
+                "array": {**picture, "limit": max(beside)},  # one scale for a layer, so that its gates can be compared
+            }
+        )
+    return entries
 
 
 def _largest(matrix: NDArray[Any], block: int) -> NDArray[Any]:

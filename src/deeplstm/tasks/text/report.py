@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 import deeplstm
 from deeplstm.errors import InputError
-from deeplstm.inspect.report.collect import affordable_steps, collect, expectations
+from deeplstm.inspect.report.collect import affordable_steps, collect, expectations, memory_curves
 from deeplstm.tasks.text.config import TextModel
 from deeplstm.tasks.text.encoded import Encoded
 from deeplstm.tasks.text.files import check_files, read_bytes, read_text
+from deeplstm.tasks.text.model import TextNetwork
 from deeplstm.tasks.text.problem import UNITS, TextProblem
 from deeplstm.tasks.text.runs import load
 from deeplstm.tasks.text.vocabulary import BYTES, Vocabulary
@@ -24,6 +25,8 @@ from deeplstm.training.run_folder import Run
 
 POINTS = 1000
 """Points of a loss curve, at most: beyond, each is the mean of several rows of metrics.csv."""
+LAGS = 100
+"""Steps back that the memory curves show, at most."""
 ROOM = {"char": 1, "word": 32, "byte": 1}
 """Characters of a file that are read for each step that is wanted."""
 
@@ -57,6 +60,7 @@ def report(run: str | os.PathLike[str], text: str | os.PathLike[str] | None = No
         unit=unit,
         skip=1,
         text=pieces,
+        memory=None,
         loss=losses,
     )
     count = data["steps"]["count"]
@@ -114,6 +118,17 @@ def _pieces(vocabulary: Vocabulary, ids: NDArray[Any]) -> list[str]:
     """The text of each token. Bytes that begin a character have none; their number stands for them."""
     decoder = vocabulary.decoder()
     return [decoder([number]) or BYTES[number] for number in ids.tolist()]
+
+
+def _memory(network: TextNetwork, ids: NDArray[Any], unit: str) -> dict[str, Any] | None:
+    """Memory curves over the text, cut into rows of equal length."""
+    rows = max(1, len(ids) // (2 * LAGS))
+    length = len(ids) // rows
+    lags = min(LAGS, length)
+    if lags < 2:
+        return None
+    x = torch.from_numpy(ids[: rows * length].astype(np.int64)).view(rows, length).T
+    return memory_curves(network, x, unit, lags)
 
 
 def _losses(run: Run, unit: str) -> dict[str, Any] | None:

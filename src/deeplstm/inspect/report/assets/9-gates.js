@@ -56,24 +56,25 @@ function weights() {
     forget(old.map((one) => one.view));
     holder.replaceChildren();
     old = all.map((gate) => {
-      const { button, canvas } = picture(holder, gate.gate, `${gate.rows} × (${gate.split} + ${gate.columns - gate.split})`);
+      const { button, canvas } = picture(holder, gate.name, gate.split < gate.columns ? `${gate.rows} × (${gate.split} + ${gate.columns - gate.split})` : `${gate.rows} × ${gate.columns}`);
       canvas.addEventListener("click", (event) => {
         const unit = Math.floor((event.offsetY / canvas.clientHeight) * gate.rows);
-        change(layerNow().values.some((one) => one.name === gate.gate) ? { value: gate.gate, unit } : { unit });
+        if (gate.rows === unitsNow()) change(layerNow().values.some((one) => one.name === gate.gate) ? { value: gate.gate, unit } : { unit });
       });
       const one = view(`weights ${gate.gate}`, canvas, ["unit"], () => {
         const of = table(gate.array, () => touch(one, "data"));
         if (!of) return;
+        legend("weights-legend", false, `${short(-of.limit)} and beyond`, `${short(of.limit)} and beyond`);
         const { context, width, height } = sized(canvas);
         context.imageSmoothingEnabled = false;
         context.drawImage(imageOf(of), 0, 0, of.columns, of.rows, 0, 0, width, height);
         const x = (gate.split / gate.columns) * width, y = ((state.unit + 0.5) / gate.rows) * height;
         context.fillStyle = colours.ink;
-        context.fillRect(x - 1, 0, 2, height);
+        if (gate.split < gate.columns) context.fillRect(x - 1, 0, 2, height);
+        if (gate.rows !== unitsNow()) return;
         context.beginPath();
         for (const [edge, by] of [[0, 9], [width, -9]]) { context.moveTo(edge, y - 5); context.lineTo(edge + by, y); context.lineTo(edge, y + 5); }
         context.fill();
-        legend("weights-legend", false, `${short(-of.limit)} and below`, `${short(of.limit)} and above`);
       });
       return { button, view: one };
     });
