@@ -60,7 +60,7 @@ def report(run: str | os.PathLike[str], text: str | os.PathLike[str] | None = No
         unit=unit,
         skip=1,
         text=pieces,
-        memory=None,
+        memory=_memory(network, ids, unit),
         loss=losses,
     )
     count = data["steps"]["count"]

@@ -42,7 +42,10 @@ function table(packed, then) {
   if (known instanceof Table) return known;
   const coming = known ?? unpack(packed).then((one) => { tables.set(packed, one); return one; });
   tables.set(packed, coming);
-  coming.then(then, (error) => trouble(`An array of this page cannot be read: ${error.message}`));
+  coming.then(then, (error) => {
+    coming.failed = true;
+    trouble(`An array of this page cannot be read: ${error.message}`);
+  });
   return null;
 }
 
