@@ -70,7 +70,7 @@ class Opened:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
-    """`opened(data)` writes the page and opens it without a network, as a file."""
+    """`opened(data)` writes the page and opens it without a network, as a file, at its text."""
     contexts = []
 
     def opening(data: dict[str, Any], *, scheme: str = "light", width: int = 1280, height: int = 900) -> Opened:
@@ -87,6 +87,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         one.page.on("pageerror", lambda error: one.complaints.append(str(error)))
         one.page.goto(file.as_uri())
         one.settle()
+        one.show("#text")
         return one
 
     yield opening

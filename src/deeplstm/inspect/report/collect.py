@@ -13,6 +13,7 @@ import deeplstm
 
 from ...errors import InputError
 from ..gates import Gates, gates
+from ..memory import memory as memory_of
 from ..trace import Trace, trace
 from .arrays import fit, pack
 from .features import FEATURES, SHIFTS, features, tracking
@@ -133,8 +134,6 @@ def memory_curves(model: nn.Module, x: Any, unit: str, lags: int) -> dict[str, A
         x: input (T, B): several rows make the curves smoother.
         lags: how many steps back.
     """
-    from ..memory import memory as memory_of
-
     found = memory_of(model, x, lags=lags)
     reach = found.reach()
     last = "model" if "model" in reach else list(reach)[-1]
