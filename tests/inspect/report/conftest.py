@@ -1,5 +1,7 @@
 """A browser, and pages in it that say what they asked for and what went wrong."""
 
+import base64
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import deeplstm
-from deeplstm.inspect.report import collect, render
-from deeplstm.inspect.report.collect import expectations
+from deeplstm.inspect.report.collect import collect, expectations
+from deeplstm.inspect.report.page import render
 
 TEXT = 'def f(a, "b c"):\n    return [a, (1)]  # é ☃\n\nclass X:\n\tpass\n' * 6
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -60,12 +63,9 @@ class Opened:
 
     def pixels(self, selector: str) -> np.ndarray:
         """Shapes: (height, width, 3)."""
-        width, height, values = self(
-            """(s) => { const c = document.querySelector(s);
-            return [c.width, c.height, Array.from(c.getContext("2d").getImageData(0, 0, c.width, c.height).data)]; }""",
-            selector,
-        )
-        return np.array(values, np.uint8).reshape(height, width, 4)[..., :3].astype(int)
+        url = self("(s) => document.querySelector(s).toDataURL('image/png')", selector)
+        image = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
+        return np.asarray(image.convert("RGB")).astype(int)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ ROOM = {"char": 1, "word": 32, "byte": 1}
 
 
 def report(run: str | os.PathLike[str], text: str | os.PathLike[str] | None = None, *, steps: int = 2000) -> dict[str, Any]:
-    """What there is to show of a run and a text, for `deeplstm.inspect.report.render`.
+    """What there is to show of a run and a text, for `deeplstm.inspect.report.page.render`.
 
     Args:
         run: folder of the run.
@@ -163,7 +163,8 @@ def _described(model: TextModel) -> str:
     layers = f"{len(widths)} layers" if len(widths) > 1 else "one layer"
     size = f"{widths[0]:,}" if len(set(widths)) == 1 else ", ".join(f"{width:,}" for width in widths)
     links = f", {model.skip} links" if model.skip != "none" else ""
-    return f"{names[model.cell]}, {layers} of {size} units{links}"
+    units = "unit" if set(widths) == {1} else "units"
+    return f"{names[model.cell]}, {layers} of {size} {units}{links}"
 
 
 def _facts(counts: dict[str, int], losses: dict[str, Any] | None, p: list[float], unit: str) -> list[list[str]]:

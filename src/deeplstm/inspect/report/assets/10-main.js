@@ -30,5 +30,5 @@ setTheme(["auto", "light", "dark"].includes(kept) ? kept : "auto");
 const { layer, value, unit, step, feature } = data.start;
 change(feature ? { layer: layerNumber(layer), value, unit, step, feature } : { step });
 // To try things from the browser's console; idle: whether all that is in sight is drawn.
-const idle = () => views.every((one) => !one.seen || !one.dirty.size) && [...tables.values()].every((one) => one instanceof Table || one.failed);
+const idle = () => views.every((one) => !(one.seen || one.always) || !one.dirty.size) && [...tables.values()].every((one) => one instanceof Table || one.failed);
 window.report = { state, views, change, data, unpack, idle, colours: () => colours };

@@ -4,9 +4,10 @@ const state = { layer: 0, value: data.trace.layers[0].values[0].name, unit: 0, s
 const views = [];
 const FRAME_MS = 8; // a frame's share for drawing; what does not fit waits for the next
 
-// element: what is looked at; needs: keys of the state; draw(keys): with the keys that changed, or all.
-function view(name, element, needs, draw) {
-  const one = { name, element, needs: new Set(needs), draw, dirty: new Set(["all"]), seen: false, draws: 0 };
+// element: what is looked at; needs: keys of the state; draw(keys): with the keys that changed, or all; always: out of
+// sight as well, for what the keyboard must be able to reach.
+function view(name, element, needs, draw, always = false) {
+  const one = { name, element, needs: new Set(needs), draw, dirty: new Set(["all"]), seen: false, always, draws: 0 };
   views.push(one);
   sight.observe(element);
   sizes.observe(element);
@@ -39,7 +40,7 @@ function draw() {
   asked = false;
   const began = performance.now();
   for (const one of views) {
-    if (!one.seen || !one.dirty.size) continue;
+    if (!(one.seen || one.always) || !one.dirty.size) continue;
     if (performance.now() - began > FRAME_MS) return ask();
     const changed = one.dirty;
     one.dirty = new Set();

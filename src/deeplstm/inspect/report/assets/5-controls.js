@@ -35,11 +35,11 @@ function controls() {
     unit.max = unitsNow() - 1;
     if (document.activeElement !== unit || Number(unit.value) !== state.unit) unit.value = state.unit;
     byId("unit-of").textContent = `of ${unitsNow().toLocaleString("en")}`;
-  });
+  }, true);
   view("network", document.querySelector(".network"), ["layer", "value"], () => {
     for (const block of document.querySelectorAll(".block[data-layer]")) block.classList.toggle("chosen", layerNumber(block.dataset.layer) === state.layer);
     for (const gate of gates) gate.setAttribute("aria-pressed", layerNumber(gate.dataset.layer) === state.layer && gate.dataset.value === state.value);
-  });
+  }, true);
 }
 const layerNumber = (name) => data.trace.layers.findIndex((layer) => layer.name === name);
 
@@ -82,5 +82,5 @@ function tracks() {
       const one = feature.best[n];
       button.setAttribute("aria-current", layerNumber(one.layer) === state.layer && one.value === state.value && one.unit === state.unit);
     });
-  });
+  }, true);
 }

@@ -105,7 +105,7 @@ function maps() {
   view("maps", holder, ["layer", "value"], (changed) => {
     if (changed.has("layer") || !small.length) build();
     for (const { button, name } of small) button.setAttribute("aria-pressed", name === state.value);
-  });
+  }, true);
   function build() {
     forget(small.map((one) => one.view));
     holder.replaceChildren();

@@ -37,7 +37,7 @@ function saturation() {
         context.beginPath(); context.arc(x(state.unit), y(state.unit), 6, 0, 7); context.fill(); context.stroke();
       });
     });
-  });
+  }, true);
 }
 
 function weights() {
@@ -51,7 +51,7 @@ function weights() {
       build(all);
     }
     old.forEach(({ button }, n) => button.setAttribute("aria-pressed", all[n].gate === state.value));
-  });
+  }, true);
   function build(all) {
     forget(old.map((one) => one.view));
     holder.replaceChildren();
@@ -59,8 +59,9 @@ function weights() {
       const { button, canvas } = picture(holder, gate.name, gate.split < gate.columns ? `${gate.rows} × (${gate.split} + ${gate.columns - gate.split})` : `${gate.rows} × ${gate.columns}`);
       canvas.addEventListener("click", (event) => {
         const unit = Math.floor((event.offsetY / canvas.clientHeight) * gate.rows);
-        if (gate.rows === unitsNow()) change(layerNow().values.some((one) => one.name === gate.gate) ? { value: gate.gate, unit } : { unit });
+        if (gate.rows === unitsNow()) change({ unit });
       });
+      button.addEventListener("click", () => { if (layerNow().values.some((one) => one.name === gate.gate)) change({ value: gate.gate }); });
       const one = view(`weights ${gate.gate}`, canvas, ["unit"], () => {
         const of = table(gate.array, () => touch(one, "data"));
         if (!of) return;
