@@ -47,7 +47,7 @@ def test_a_page_about_a_run_and_its_validation_text(deeplstm, run: Path):
 
 def test_a_text_of_ones_own_and_a_name_of_ones_own(deeplstm, trained: Path):
     Path("my.txt").write_text("to be")
-    status, out, _ = deeplstm("inspect", trained, "--text", "my.txt", "--out", "page.html")
+    status, _, _ = deeplstm("inspect", trained, "--text", "my.txt", "--out", "page.html")
     assert status == 0
     assert data_in(Path("page.html"))["steps"]["pieces"] == list("to be")
     assert "reading my.txt" in Path("page.html").read_text("utf-8")
@@ -89,7 +89,8 @@ def test_what_cannot_be_a_page(deeplstm, trained: Path):
     fails(deeplstm("inspect", trained, "--out", "folder"), "folder is a folder", "folder/report.html")
     fails(deeplstm("inspect", trained, "--out", "no/page.html"), "no is not a folder", "make it")
     fails(deeplstm("inspect", "no-run"), "no-run does not exist; the folder of a run was expected.")
-    fails(deeplstm("inspect", trained, "--out", "p.html", "--steps", 0), "steps=0")
+    fails(deeplstm("inspect", trained, "--out", "p.html", "--steps", 0), "steps=0, but a page shows from 1 to 10,000")
+    fails(deeplstm("inspect", trained, "--out", "p.html", "--steps", 10_001), "steps=10001")
     fails(deeplstm("inspect", trained, "--out", "p.html", "--steps", "many"), "many")
     assert [path.name for path in Path().iterdir()] == ["folder"]
 

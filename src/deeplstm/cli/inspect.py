@@ -46,17 +46,23 @@ def inspect(
     write_atomic(out, page)
     for note in data["notes"]:
         print(note)
-    print(f"{out}: {data['steps']['count']:,} {data['steps']['unit']}s, {len(page) / 1e6:.1f} MB. Open it in a browser.")
+    print(
+        f"{out}: {data['steps']['count']:,} {data['steps']['unit']}s, {len(page) / 1e6:.1f} MB. Open it in a browser."
+    )
     return 0
 
 
 def _check_free(run: Path, out: Path, overwrite: bool) -> None:
     """Whether the page can be written, before anything is computed."""
     if out.is_dir():
-        raise InputError(f"{out} is a folder, but a file for the page is expected: give for example {out / 'report.html'}.")
+        raise InputError(
+            f"{out} is a folder, but a file for the page is expected: give for example {out / 'report.html'}."
+        )
     if out.exists() and not overwrite:
         raise InputError(
             f"{out} exists already and nothing is overwritten unasked: choose another name with --out, or give --overwrite."
         )
     if out.parent != run and not out.parent.is_dir():
-        raise InputError(f"{out.parent} is not a folder, so {out.name} cannot be written into it: make it, or choose another.")
+        raise InputError(
+            f"{out.parent} is not a folder, so {out.name} cannot be written into it: make it, or choose another."
+        )

@@ -5,6 +5,7 @@ import io
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ class Reader(torch.nn.Module):
         super().__init__()
         self.embedding = torch.nn.Embedding(symbols, 6)
         widths = [6, *[width] * layers]
-        self.core = deeplstm.Stack(*[deeplstm.LSTMCell(i, o) for i, o in zip(widths, widths[1:], strict=False)])
+        self.core = deeplstm.Stack(*[deeplstm.LSTMCell(i, o) for i, o in pairwise(widths)])
         self.output = torch.nn.Linear(width, symbols)
         with torch.no_grad():
             for parameter in self.core.parameters():
@@ -122,7 +123,12 @@ def data_of(text: str = TEXT, *, width: int = 9, layers: int = 2, **more: Any) -
     curve = {"x": [1, 2, 3, 4], "y": [4.0, 3.0, 2.5, 2.2]}
     given = {
         "loss": {"about": "It fell.", "label": "nats", "top": 4.0, "train": curve, "valid": curve},
-        "memory": {"about": "Not far.", "label": "norm", "lags": [0, 1, 2], "layers": [{"name": "layer 1", "norms": [1, 0.1, None]}]},
+        "memory": {
+            "about": "Not far.",
+            "label": "norm",
+            "lags": [0, 1, 2],
+            "layers": [{"name": "layer 1", "norms": [1, 0.1, None]}],
+        },
     }
     data = collect(model, seen, list(text), title="a run", about="A model.", unit="character", **{**given, **more})
     count = data["steps"]["count"]

@@ -51,7 +51,7 @@ def test_units_that_track_are_found_and_others_are_not():
     follows[11] = feature + 0.2 * noise[11]
     opposes[5] = -feature
     traces = {("layer 1", "c"): follows, ("layer 1", "h"): noise, ("layer 2", "forget"): opposes}
-    best, chance = tracking(traces, feature, most=3)
+    best, _ = tracking(traces, feature, most=3)
     assert [(one.layer, one.value, one.unit) for one in best[:2]] == [("layer 2", "forget", 5), ("layer 1", "c", 11)]
     assert best[0].r == pytest.approx(-1, abs=1e-5)
     assert best[1].r == pytest.approx(np.corrcoef(feature, follows[11])[0, 1], abs=1e-5)

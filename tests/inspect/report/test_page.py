@@ -24,10 +24,13 @@ def diagonal(data, count):
 
 def test_it_opens_offline_and_nothing_goes_wrong(opened, small):
     page = opened(small)
+    for control in page.page.locator("button:enabled, .segments label, option").all():
+        control.evaluate(
+            """(one) => { if (one.tagName !== "OPTION") return one.click();
+            one.selected = true; one.parentElement.dispatchEvent(new Event("change")); }"""
+        )
     for section in SECTIONS:
         page.show(f"#{section}, .{section}")
-    for control in page.page.locator("button:enabled, .segments label, option").all():
-        control.evaluate("(one) => one.tagName === 'OPTION' ? (one.selected = true, one.parentElement.dispatchEvent(new Event('change'))) : one.click()")
     page.page.mouse.move(600, 400)
     page.settle()
     assert page.complaints == []
@@ -35,7 +38,18 @@ def test_it_opens_offline_and_nothing_goes_wrong(opened, small):
     assert page.page.locator("#trouble").is_hidden()
     drawn = page("() => Object.fromEntries(report.views.map((view) => [view.name, view.draws]))")
     assert min(drawn.values()) >= 1
-    assert {"text", "here", "strip", "heat", "heat-mark", "loss", "memory", "map forget", "saturation forget", "weights forget"} <= set(drawn)
+    assert {
+        "text",
+        "here",
+        "strip",
+        "heat",
+        "heat-mark",
+        "loss",
+        "memory",
+        "map forget",
+        "saturation forget",
+        "weights forget",
+    } <= set(drawn)
 
 
 def test_nothing_in_the_file_points_elsewhere(small):
@@ -225,9 +239,13 @@ def test_units_that_track_something(opened, small):
     chip.click()
     page.settle()
     chosen = lambda: {**page.state(), "layer": f"layer {page.state()['layer'] + 1}"}  # noqa: E731
-    assert {name: chosen()[name] for name in ("layer", "value", "unit")} == {k: best[0][k] for k in ("layer", "value", "unit")}
+    assert {name: chosen()[name] for name in ("layer", "value", "unit")} == {
+        k: best[0][k] for k in ("layer", "value", "unit")
+    }
     page.page.locator("#found button").nth(2).click()
-    assert {name: chosen()[name] for name in ("layer", "value", "unit")} == {k: best[2][k] for k in ("layer", "value", "unit")}
+    assert {name: chosen()[name] for name in ("layer", "value", "unit")} == {
+        k: best[2][k] for k in ("layer", "value", "unit")
+    }
     page.settle()
     assert page.page.locator("#found [aria-current=true]").count() == 1
     chip.click()
@@ -254,7 +272,10 @@ def test_dots_and_weights_choose_units(opened, small):
     y = box["height"] - 26 - gate["right"][unit] / 1000 * (box["height"] - 38)
     canvas.click(position={"x": x, "y": y})
     assert page.state()["value"] == "output"
-    assert (gate["left"][page.state()["unit"]], gate["right"][page.state()["unit"]]) == (gate["left"][unit], gate["right"][unit])
+    assert (gate["left"][page.state()["unit"]], gate["right"][page.state()["unit"]]) == (
+        gate["left"][unit],
+        gate["right"][unit],
+    )
 
 
 def test_curves_are_read_under_the_pointer(opened, small):
@@ -292,7 +313,8 @@ def test_the_page_follows_the_system_and_every_letter_can_be_read(scheme, opened
     for selector in ("h1", ".lead", ".readout", ".chip", ".block p", "kbd", "caption", ".dim"):
         colour, behind = page(
             """(s) => { let one = document.querySelector(s); const colour = getComputedStyle(one).color;
-            for (;;) { const b = getComputedStyle(one).backgroundColor; if (b !== "rgba(0, 0, 0, 0)") return [colour, b]; one = one.parentElement; } }""",
+            for (;; one = one.parentElement) { const behind = getComputedStyle(one).backgroundColor;
+            if (behind !== "rgba(0, 0, 0, 0)") return [colour, behind]; } }""",
             selector,
         )
         assert contrast(colour, behind) >= 4.5, selector
@@ -339,7 +361,20 @@ def test_everything_that_can_be_used_has_a_name_and_the_keyboard_reaches_it(open
             unseen.add(name)
         seen.add(name)
     assert page("() => document.activeElement === document.body"), "90 steps do not get through the page"
-    assert {"theme", "layer", "value", "unit", "unit-less", "unit-more", "chip", "text", "heat", "range", "order", "map"} <= seen
+    assert {
+        "theme",
+        "layer",
+        "value",
+        "unit",
+        "unit-less",
+        "unit-more",
+        "chip",
+        "text",
+        "heat",
+        "range",
+        "order",
+        "map",
+    } <= seen
     assert unseen == set()  # the focus can be seen everywhere
 
 
@@ -388,7 +423,8 @@ def test_no_code_but_the_pages_own_runs(opened, small):
     refused = []
     page.page.on("requestfailed", lambda request: refused.append((request.url, request.failure)))
     page(
-        """() => { const one = document.createElement("script"); one.textContent = "window.hacked = 1"; document.body.append(one);
+        """() => { const one = document.createElement("script");
+        one.textContent = "window.hacked = 1"; document.body.append(one);
         document.body.insertAdjacentHTML("beforeend", "<img src='https://example.org/x.png'>"); }"""
     )
     page.page.wait_for_timeout(100)
@@ -403,7 +439,7 @@ def test_no_code_but_the_pages_own_runs(opened, small):
 
 def test_two_thousand_steps_of_512_units(opened, make, tmp_path):
     rng = np.random.default_rng(0)
-    text = "".join(rng.choice(list("abcdefgh (\n\"#"), 2000))
+    text = "".join(rng.choice(list('abcdefgh (\n"#'), 2000))
     page = opened(make(text, width=512, layers=1))
     size = (tmp_path / "report.html").stat().st_size
     assert page("() => report.data.steps.count") == 2000
@@ -419,7 +455,9 @@ def test_two_thousand_steps_of_512_units(opened, make, tmp_path):
     assert page("() => document.querySelectorAll('*').length") < 2600  # the characters, and little else
     longest = page(
         """async () => { let longest = 0; const next = () => new Promise(requestAnimationFrame);
-        for (let n = 0; n < 20; n++) { const t = await next(); report.change({ unit: n }); await next(); longest = Math.max(longest, await next() - t); }
+        for (let unit = 0; unit < 20; unit++) {
+            const begin = await next(); report.change({ unit }); await next(); longest = Math.max(longest, await next() - begin);
+        }
         return longest; }"""
     )
     assert longest < 2000  # milliseconds for two frames; a page that hangs takes far longer

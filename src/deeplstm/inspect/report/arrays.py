@@ -61,7 +61,7 @@ def pack(values: NDArray[Any], levels: int = LEVELS[0]) -> Packed:
 
 
 def fit(arrays: Mapping[Key, NDArray[Any]], size: int) -> tuple[int, dict[Key, Packed]]:
-    """Pack arrays over the same steps into `size` characters: as fine as they fit, and if no level is coarse enough, fewer steps.
+    """Pack arrays over the same steps into `size` characters: as fine as they fit; fewer steps where no level does.
 
     Shapes: arrays (N, T) each, N as it likes. Returns how many steps are left and the arrays, packed.
     """

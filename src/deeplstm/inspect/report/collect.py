@@ -11,7 +11,6 @@ from torch import nn
 
 import deeplstm
 
-from ...errors import InputError
 from ..gates import Gates, gates
 from ..memory import memory as memory_of
 from ..trace import Trace, trace
@@ -156,7 +155,9 @@ def saturation(traces: Mapping[tuple[str, str], NDArray[Any]]) -> list[dict[str,
 
     A cell without gates shows its h.
     """
-    gates = {(layer, name): v for (layer, name), v in traces.items() if name not in "hc" and not name.startswith("state")}
+    gates = {
+        (layer, name): v for (layer, name), v in traces.items() if name not in "hc" and not name.startswith("state")
+    }
     found = []
     for (layer, gate), values in (gates or {key: v for key, v in traces.items() if key[1] == "h"}).items():
         low = 1 - NEARLY if values.min() >= 0 else -NEARLY

@@ -16,9 +16,9 @@ QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»", "‘": "�
 
 
 def features(pieces: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Every feature of a text that varies in it, after each of its pieces (characters, or words with their blank).
+    r"""Every feature of a text that varies in it, after each of its pieces (characters, or words with their blank).
 
-    >>> features(list("ab\\ncd"))["line length"].tolist()
+    >>> features(list("ab\ncd"))["line length"].tolist()
     [1.0, 2.0, 0.0, 1.0, 2.0]
     """
     ends = np.cumsum([len(piece) for piece in pieces]) - 1

@@ -85,7 +85,9 @@ def _layer(layer: LayerGates, module: nn.Module, traced: Mapping[str, Any]) -> d
         "kind": layer.cell,
         "layer": layer.name,
         "carried": "h, c" if "c" in traced else "h",
-        "gates": [{"name": gate.name, "shape": _gate_shape(gate), "traced": gate.name in traced} for gate in layer.values()],
+        "gates": [
+            {"name": gate.name, "shape": _gate_shape(gate), "traced": gate.name in traced} for gate in layer.values()
+        ],
         "shape": "",
         "parameters": layer.parameters,
         "gives": f"{gives:,}" if gives else "",

@@ -23,6 +23,8 @@ from deeplstm.training.loop import columns
 from deeplstm.training.metrics import MetricsFile
 from deeplstm.training.run_folder import Run
 
+MOST_STEPS = 10_000
+"""Steps of a page, at most: each is an element of its text, and a browser slows down under more of them."""
 POINTS = 1000
 """Points of a loss curve, at most: beyond, each is the mean of several rows of metrics.csv."""
 LAGS = 100
@@ -31,7 +33,9 @@ ROOM = {"char": 1, "word": 32, "byte": 1}
 """Characters of a file that are read for each step that is wanted."""
 
 
-def report(run: str | os.PathLike[str], text: str | os.PathLike[str] | None = None, *, steps: int = 2000) -> dict[str, Any]:
+def report(
+    run: str | os.PathLike[str], text: str | os.PathLike[str] | None = None, *, steps: int = 2000
+) -> dict[str, Any]:
     """What there is to show of a run and a text, for `deeplstm.inspect.report.page.render`.
 
     Args:
@@ -41,8 +45,8 @@ def report(run: str | os.PathLike[str], text: str | os.PathLike[str] | None = No
 
     Raises: InputError for a run or a text that cannot be used, before anything is drawn.
     """
-    if steps < 1:
-        raise InputError(f"steps={steps}, but a page shows at least one: give 1 or more.")
+    if not 1 <= steps <= MOST_STEPS:
+        raise InputError(f"steps={steps}, but a page shows from 1 to {MOST_STEPS:,}: give a number of these.")
     network, vocabulary, config = load(run)
     losses = _losses(Run.open(run), UNITS[vocabulary.level])
     unit = UNITS[vocabulary.level].removesuffix("s")
@@ -65,7 +69,9 @@ def report(run: str | os.PathLike[str], text: str | os.PathLike[str] | None = No
     )
     count = data["steps"]["count"]
     cut = cut or count < len(ids)
-    data["about"] = f"{_described(config.model)}, reading " + (f"the first {count:,} {unit}s of " if cut else "") + source
+    data["about"] = (
+        f"{_described(config.model)}, reading " + (f"the first {count:,} {unit}s of " if cut else "") + source
+    )
     if cut and (text is not None or count < steps):
         why = ": a page holds no more of them with all values of all units" if count < steps else ""
         data["notes"].append(f"Of {source} the first {count:,} {unit}s are shown{why}.")
@@ -92,26 +98,34 @@ def _read(
     """Token numbers, at most `steps`; what they are; whether there was more."""
     if text is None:
         if not (run.data / "valid.bin").exists():
-            raise InputError(f"{run.path} holds no validation text (data/valid.bin): give a text to read with --text FILE.")
-        ids = Encoded.load(run.data / "valid.bin", vocabulary).open()
-        return np.array(ids[:steps]), "its validation text", len(ids) > steps
+            raise InputError(
+                f"{run.path} holds no validation text (data/valid.bin): give a text to read with --text FILE."
+            )
+        tokens = Encoded.load(run.data / "valid.bin", vocabulary).open()
+        return tokens[:steps], "its validation text", len(tokens) > steps
     file = Path(text)
     check_files([file])
-    if vocabulary.level == "byte":
-        start = next(read_bytes(file))
-        ids = np.frombuffer(start, np.uint8)
-        return ids[:steps], file.name, file.stat().st_size > steps
-    content, limit, more = "", steps * ROOM[vocabulary.level], False
+    if vocabulary.level == "byte":  # the first piece of a file has more bytes than a page has steps
+        ids = np.frombuffer(next(read_bytes(file)), np.uint8)
+        return ids[:steps], file.name, len(ids) > steps
+    content, limit = "", steps * ROOM[vocabulary.level]
     for piece in read_text(file):
         content += piece
         if len(content) > limit:
-            more = True
             break
+    cut = len(content) > limit
+    content = content[:limit]
+    if cut and vocabulary.level == "word":
+        content = content[: max(map(content.rfind, " \n"))]  # no half of a word
     try:
-        ids = vocabulary.encode(content[:limit])
+        ids = vocabulary.encode(content)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
-    return ids[:steps], file.name, more or len(ids) > steps
+    if not len(ids):
+        raise InputError(
+            f"{file} holds nothing but blanks, but a page needs a {vocabulary.level}: give a text with some."
+        )
+    return ids[:steps], file.name, cut or len(ids) > steps
 
 
 def _pieces(vocabulary: Vocabulary, ids: NDArray[Any]) -> list[str]:
@@ -177,4 +191,13 @@ def _facts(counts: dict[str, int], losses: dict[str, Any] | None, p: list[float]
 
 def _input(vocabulary: Vocabulary, unit: str) -> dict[str, Any]:
     kind = f"one of {len(vocabulary):,}"
-    return {"name": unit, "kind": kind, "layer": None, "carried": "", "gates": [], "shape": "", "parameters": 0, "gives": ""}
+    return {
+        "name": unit,
+        "kind": kind,
+        "layer": None,
+        "carried": "",
+        "gates": [],
+        "shape": "",
+        "parameters": 0,
+        "gives": "",
+    }
