@@ -456,7 +456,8 @@ def test_two_thousand_steps_of_512_units(opened, make, tmp_path):
     longest = page(
         """async () => { let longest = 0; const next = () => new Promise(requestAnimationFrame);
         for (let unit = 0; unit < 20; unit++) {
-            const begin = await next(); report.change({ unit }); await next(); longest = Math.max(longest, await next() - begin);
+            const begin = await next(); report.change({ unit }); await next();
+            longest = Math.max(longest, await next() - begin);
         }
         return longest; }"""
     )

@@ -92,7 +92,7 @@ def test_weights_are_those_of_the_gates(runs):
 
 @pytest.mark.parametrize("name", ["char", "word", "byte"])
 def test_the_pieces_are_the_text(name: str, runs):
-    data = report(runs(name), steps=10**5)
+    data = report(runs(name), steps=10_000)
     text = "".join(data["steps"]["pieces"])
     if name == "byte":
         text = text.replace("\\xc3", "").replace("\\xe2", "").replace("\\x98", "")  # bytes of characters to come
@@ -107,9 +107,9 @@ def test_a_text_of_words_is_not_cut_within_one(runs, tmp_path: Path):
     data = report(runs("word"), long, steps=11)
     assert data["steps"]["count"] == 11
     assert data["notes"] == ["Of long.txt the first 11 words are shown."]
-    (tmp_path / "blank.txt").write_text(" " * 30)
-    with pytest.raises(InputError, match=r"blank.txt holds nothing but blanks"):
-        report(runs("word"), tmp_path / "blank.txt")
+    (tmp_path / "one.txt").write_text("a" * 1000)
+    with pytest.raises(InputError, match=r"one.txt has no word within its first 320 characters"):
+        report(runs("word"), tmp_path / "one.txt", steps=10)
 
 
 def test_saturation_counts_steps(runs):

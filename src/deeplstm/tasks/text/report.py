@@ -116,15 +116,13 @@ def _read(
     cut = len(content) > limit
     content = content[:limit]
     if cut and vocabulary.level == "word":
-        content = content[: max(map(content.rfind, " \n"))]  # no half of a word
+        content = content[: max(0, *map(content.rfind, " \n"))]  # no half of a word
     try:
         ids = vocabulary.encode(content)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
     if not len(ids):
-        raise InputError(
-            f"{file} holds nothing but blanks, but a page needs a {vocabulary.level}: give a text with some."
-        )
+        raise InputError(f"{file} has no word within its first {limit:,} characters: give a text with blanks in it.")
     return ids[:steps], file.name, cut or len(ids) > steps
 
 
