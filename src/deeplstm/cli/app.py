@@ -32,7 +32,7 @@ def build_app() -> App:
     )
     # By name: the options of a network take longer to read than the rest of the help to show.
     app.command("deeplstm.cli.train:train", name="train", help="Train a network and keep it in a folder, its run.")
-    for command in (resume, generate, evaluate, bench, doctor):
+    for command in (resume, generate, evaluate, inspect, bench, doctor):
         app.command(command, config=[exact_values])
     return app
 

@@ -53,6 +53,8 @@ function heat() {
     if (!of) return;
     const { context, width, height } = sized(image), source = imageOf(of), order = orderOf(of);
     drawn = span();
+    range.value = state.range;
+    byId("order").value = state.order;
     context.imageSmoothingEnabled = drawn[1] > width || of.rows > height;
     if (!order) context.drawImage(source, drawn[0], 0, drawn[1], of.rows, 0, 0, width, height);
     else order.forEach((row, n) => context.drawImage(source, drawn[0], row, drawn[1], 1, 0, (n * height) / of.rows, width, Math.ceil(height / of.rows)));
