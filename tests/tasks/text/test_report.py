@@ -97,7 +97,7 @@ def test_the_pieces_are_the_text(name: str, runs):
     if name == "byte":
         text = text.replace("\\xc3", "").replace("\\xe2", "").replace("\\x98", "")  # bytes of characters to come
     if name == "word":
-        assert data["steps"]["pieces"][:2] == ["to", " be,"] or " " in text
+        assert " " in text
     assert text.strip() in TEXT
 
 
