@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-import deeplstm
-
 from ..gates import Gates, gates
 from ..memory import memory as memory_of
 from ..trace import Trace, trace
@@ -55,7 +53,7 @@ def collect(
 ) -> dict[str, Any]:
     """The data of a page about a model and what it did with one sequence.
 
-    ``render`` draws it; a task adds what it alone knows: "facts" (pairs of name and value), "notes" (sentences above all), and
+    ``render`` draws it; a task adds what it alone knows: "made_by", "facts" (pairs of name and value), "notes" (sentences above all), and
     "expected" (see `expectations`).
 
     Args:
@@ -79,7 +77,7 @@ def collect(
     tracked = _tracked(traces, (text or pieces)[:steps])
     return {
         "format": FORMAT,
-        "made_by": f"deeplstm {deeplstm.__version__}",
+        "made_by": "deeplstm",
         "title": title,
         "about": about,
         "notes": [],
