@@ -1,4 +1,4 @@
-"""About two minutes: a deep LSTM learns from Python's own library, character by character, and writes some of its own.
+"""About two minutes: a deep LSTM learns from Python's own library, writes some of its own, and is shown on a page.
 
 python examples/demo.py [RUN]
 """
@@ -20,6 +20,8 @@ OPTIONS = """
 NEXT = """
 What to try next:
 
+open {run}/report.html in a browser
+    shows what its gates and units do while they read: which of them count brackets, indentation, the length of a line
 {deeplstm} generate {run} --prompt "def main(" --temperature 0.5
     lets it go on with a text of yours
 {deeplstm} resume {run} --steps 20000
@@ -32,12 +34,13 @@ What to try next:
 
 
 def demo(wanted: Path) -> int:
-    """Train into `wanted`, or the next free name beside it; the exit status of `deeplstm train text`."""
+    """Train into `wanted`, or the next free name beside it, and write the run's page; the exit status of what failed, or 0."""
     run = free_folder(wanted)
     if run != wanted:
         print(f"{wanted} exists already, so this run goes to {run}.")
     print("A deep LSTM learns from the sources of Python's own library: about two minutes on two cores.", flush=True)
     status = main(["train", "text", "--out", str(run), *OPTIONS.split()])
+    status = status or main(["inspect", str(run)])
     if status == 0:
         print(NEXT.format(deeplstm=command(), run=run))
     return status

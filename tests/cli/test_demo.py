@@ -28,3 +28,5 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
     assert "run exists already, so this run goes to run-2." in out
     assert visible((tmp_path / "run-2" / "sample.txt").read_text("utf-8")).strip() in out
     assert "deeplstm generate run-2 --prompt" in out
+    assert re.search(r"run-2/report.html: \d+ characters, .* MB. Open it in a browser.", out)
+    assert "What a unit follows" in (tmp_path / "run-2" / "report.html").read_text("utf-8")

@@ -12,6 +12,7 @@ from deeplstm.cli.bench import bench
 from deeplstm.cli.doctor import doctor
 from deeplstm.cli.evaluate import evaluate
 from deeplstm.cli.generate import generate
+from deeplstm.cli.inspect import inspect
 from deeplstm.cli.resume import resume
 from deeplstm.errors import BackendUnavailable, InputError
 
@@ -31,7 +32,7 @@ def build_app() -> App:
     )
     # By name: the options of a network take longer to read than the rest of the help to show.
     app.command("deeplstm.cli.train:train", name="train", help="Train a network and keep it in a folder, its run.")
-    for command in (resume, generate, evaluate, bench, doctor):
+    for command in (resume, generate, evaluate, inspect, bench, doctor):
         app.command(command, config=[exact_values])
     return app
 

@@ -1,0 +1,60 @@
+"""The page: data in, one HTML file out that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib.resources import files
+from typing import Any
+
+from ...errors import InputError
+
+SIZE_LIMIT = 6_000_000
+"""Bytes of a page, at most."""
+
+
+def render(data: dict[str, Any]) -> str:
+    """A report as one HTML page that opens offline, from what `collect` gives (or another task's own).
+
+    The page asks nothing of any network: its content security policy allows its own script and style, by their hash, and
+    nothing else, so whatever a text or a run holds, it runs no code.
+
+    Raises: InputError where the page would have more than `SIZE_LIMIT` bytes.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    assets = files(__package__) / "assets"
+    scripts = sorted(
+        (one for one in assets.iterdir() if one.name.endswith(".js")), key=lambda one: int(one.name.split("-")[0])
+    )
+    script = "\n" + "\n".join(one.read_text("utf-8") for one in scripts)
+    style = "\n" + (assets / "page.css").read_text("utf-8")
+    allowed = {"default-src": "'none'", "script-src": _hash(script), "style-src": _hash(style), "img-src": "data:"}
+    policy = "; ".join(
+        f"{what} {source}" for what, source in {**allowed, "base-uri": "'none'", "form-action": "'none'"}.items()
+    )
+    environment = Environment(
+        loader=FileSystemLoader(str(assets)),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html").render(
+        data=data, json=Markup(in_script(data)), script=Markup(script), style=Markup(style), policy=policy
+    )
+    size = len(page.encode())
+    if size > SIZE_LIMIT:
+        raise InputError(f"The report would have {size:,} bytes, more than {SIZE_LIMIT:,}: give fewer steps.")
+    return page
+
+
+def in_script(data: Any) -> str:
+    r"""JSON that no text in it can end early: `<` occurs in strings alone, where \u003c says the same."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
