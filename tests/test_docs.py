@@ -18,6 +18,7 @@ def blocks(page: Path, language: str) -> list[str]:
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DEEPLSTM_BACKENDS")  # as a reader has it
     namespace = {"__name__": "__main__"}
     for n, block in enumerate(blocks(page, "python")):
         exec(compile(block, f"{page.name}, Python block {n + 1}", "exec"), namespace)

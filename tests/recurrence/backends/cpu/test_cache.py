@@ -58,7 +58,7 @@ def added(number: int = 1) -> int:
     """Make the kernel that adds a number, let it add to 0, and forget it."""
     kernel = kernels.compile_ir(ADDS.format(number=number), host())
     context = ctypes.c_int64(0)
-    kernel.call(0, 1, ctypes.addressof(context))
+    kernel.run.call(0, 1, ctypes.addressof(context))
     forgotten = weakref.ref(kernel)
     del kernel
     gc.collect()

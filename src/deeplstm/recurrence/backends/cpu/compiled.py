@@ -16,7 +16,7 @@ from . import threads
 from .batch import Batch
 from .emit import emit
 from .host import host
-from .kernels import compile_ir
+from .kernels import compile_ir, compiled
 from .layout import layout
 from .memory import Element
 
@@ -47,6 +47,8 @@ class CompiledLoop:
     Attributes:
         prepare: weights and rows of all steps, in the order of ``known`` -> what comes before the loop, in the order of
             ``before`` (buffers' names), then the kernel's sources.
+
+    ``identity``: a text that tells this loop from every other one, by which its kernel is found without writing it.
     """
 
     def __init__(
@@ -59,13 +61,15 @@ class CompiledLoop:
         resets: bool = False,
         wholes: Sequence[Columns] = (),
         overwrites: bool = False,
+        identity: str = "",
     ) -> None:
         self.split = split
         merged = products(graph, order(split.before, lambda n: n in split.outside or n.kind == "free"))
         self.after = products(graph, split.after)
         self.loop = stages(split, merged, resets=resets, wholes=wholes, overwrites=overwrites)
         self.layout = layout(self.loop, element, host())
-        self.kernel = compile_ir(str(emit(self.loop, self.layout)), host())
+        write = lambda: str(emit(self.loop, self.layout))  # noqa: E731
+        self.kernel = compiled(identity, write, host()) if identity else compile_ir(write(), host())
         whole_of = {n: product.whole for product in merged for n, _ in product.columns}
         before = {self.loop.places[n].buffer.name: whole_of.get(n, n) for n in split.before}
         self.before = list(before)

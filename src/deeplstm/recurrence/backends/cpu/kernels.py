@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import re
-import sys
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 from weakref import WeakValueDictionary
@@ -42,27 +45,43 @@ class Kernel:
 
 def compile_ir(text: str, host: Host) -> Kernel:
     """Optimise and compile a module, or take what an earlier call, or an earlier process, made of it."""
-    text = _with_attributes(text, host)
+    return compiled(text, lambda: text, host)
+
+
+def compiled(identity: str, emit: Callable[[], str], host: Host) -> Kernel:
+    """The kernel that goes by a name: in use already, from the cache, or compiled from what ``emit`` writes.
+
+    ``identity`` says everything that the module depends on, but for this package's own code and the host.
+    """
     key = cache.key_of(
-        sys.modules["deeplstm"].__version__,
+        _sources(),
         llvmlite.__version__,
         llvm.llvm_version_info,
         llvm.get_process_triple(),
         host.name,
         host.features,
         host.vector_bytes,
+        host.registers,
         _TUNING,
-        text,
+        identity,
     )
     with _lock:
         kernel = _kernels.get(key)
         if kernel is None:
             code = cache.load(key)
             if code is None:
-                code = _object_code(text, host)
+                code = _object_code(_with_attributes(emit(), host), host)
                 cache.store(key, code)
             kernel = _kernels[key] = Kernel(_loaded(code, host))
         return kernel
+
+
+@lru_cache(1)
+def _sources() -> str:
+    """What identifies the code that makes kernels: a version alone stays while it is worked on."""
+    here = Path(__file__).parent
+    files = sorted([*here.glob("*.py"), *(here.parent.parent / "program").glob("*.py")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def assembly(text: str, host: Host) -> str:

@@ -21,6 +21,7 @@ from ...program.interpret import straight_line
 from ...program.program import backward, forward
 from ...program.rows import Unsupported
 from ...program.stages import Buffer, Columns, Place
+from ...program.text import write
 from ...state import tensors_of
 from .compiled import CompiledLoop, needed
 from .memory import Element
@@ -71,7 +72,13 @@ class Forward:
             self.saved = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory).saved
         program = forward(step, trace=wanted.trace, saved=self.saved)
         self.loop = CompiledLoop(
-            step.graph, program.split, element, leaves(step), resets=wanted.resets, overwrites=bool(self.saved)
+            step.graph,
+            program.split,
+            element,
+            leaves(step),
+            resets=wanted.resets,
+            overwrites=bool(self.saved),
+            identity=_identity("forward", step, element, wanted),
         )
         results = [step.y, *(step.marks[name] for name in wanted.trace), *self.saved]
         kept = {n: place for n, place in self.loop.loop.kept.items() if n not in step.new}
@@ -114,7 +121,13 @@ class Backward:
             dict.fromkeys([*leaves(step), step.dy, *step.dmarks.values(), *step.states, *self.new, *program.saved])
         )
         self.loop = CompiledLoop(
-            step.graph, program.split, element, self.leaves, resets=wanted.resets, wholes=self.wholes
+            step.graph,
+            program.split,
+            element,
+            self.leaves,
+            resets=wanted.resets,
+            wholes=self.wholes,
+            identity=_identity("backward", step, element, wanted),
         )
         self.totals = list(self.loop.loop.totals)
         self.kept = list(self.loop.loop.kept)
@@ -123,6 +136,15 @@ class Backward:
         known = list(dict.fromkeys([*self.leaves, *self.kept, *self.totals]))
         self.known = needed(self.results, known, self.loop.after)
         self.after = straight_line(self.results, self.known, self.loop.after)
+
+
+def _identity(direction: str, step: Step, element: Element, wanted: Wanted) -> str:
+    """Everything that a loop depends on; nothing where it holds what cannot be written."""
+    options = {**vars(wanted), "weights": sorted(wanted.weights)}
+    try:
+        return f"{direction} {element} {options} {write('', step)}"
+    except Unsupported:
+        return ""
 
 
 def leaves(step: Step) -> list[Node]:
