@@ -53,8 +53,8 @@ def collect(
 ) -> dict[str, Any]:
     """The data of a page about a model and what it did with one sequence.
 
-    ``render`` draws it; a task adds what it alone knows: "made_by", "facts" (pairs of name and value), "notes" (sentences above all), and
-    "expected" (see `expectations`).
+    ``render`` draws it; a task adds what it alone knows: "made_by", "facts" (pairs of name and value), "notes" (sentences
+    above all), and "expected" (see `expectations`).
 
     Args:
         seen: `trace` of the model on one sequence, T + skip steps of one row.
