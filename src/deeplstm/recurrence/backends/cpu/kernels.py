@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import re
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +55,7 @@ def compiled(identity: str, emit: Callable[[], str], host: Host) -> Kernel:
     ``identity`` says everything that the module depends on, but for this package's own code and the host.
     """
     key = cache.key_of(
+        sys.modules["deeplstm"].__version__,
         _sources(),
         llvmlite.__version__,
         llvm.llvm_version_info,
