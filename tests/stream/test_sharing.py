@@ -35,6 +35,12 @@ def test_a_busy_machine_is_left_alone_for_longer_and_longer(monkeypatch):
     assert pauses[:4] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE]
 
 
+def test_no_pause_is_longer_than_half_a_second(monkeypatch):
+    seen = run(monkeypatch, 1e6, [3e6] * 1000, 5000)
+    tries = [n for n, s in enumerate(seen) if s]
+    assert max(b - a - 1 for a, b in itertools.pairwise(tries)) == 500
+
+
 def test_it_comes_back_when_the_machine_is_free_again(monkeypatch):
     seen = run(monkeypatch, 100, [3000, 3000, *[60] * 3000], 3000)
     assert seen[-2000:] == [1] * 2000

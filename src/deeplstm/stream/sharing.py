@@ -13,8 +13,10 @@ from typing import Any
 
 FIRST_ALONE = 8
 """Steps done alone at the start, to know how long that takes."""
-FIRST_PAUSE, LONGEST_PAUSE = 256, 1 << 16
+FIRST_PAUSE = 256
 """Steps done alone after a shared one that was too slow; twice as many after the next."""
+LONGEST_PAUSE_NS = 5e8
+"""But not for longer than this: then the machine may be another one."""
 WORTH = 0.9
 """A shared step must take less than this of the time it takes alone."""
 CONTENT = 256
@@ -53,7 +55,9 @@ class Shared:
         finally:
             _pool.release()
         if taken > WORTH * self.alone_ns:
-            self.alone, self.pause, self.good = self.pause, min(2 * self.pause, LONGEST_PAUSE), 0
+            longest = max(FIRST_ALONE, int(LONGEST_PAUSE_NS / self.alone_ns))
+            self.alone = min(self.pause, longest)
+            self.pause, self.good = min(2 * self.pause, longest), 0
         else:
             self.good += 1
             if self.good == CONTENT:
