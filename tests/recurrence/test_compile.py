@@ -231,7 +231,7 @@ def test_with_inductor():
     x.requires_grad_()
     import torch._inductor.config as config
 
-    with config.patch(force_disable_caches=True):
+    with config.patch(fx_graph_cache=False):
         got = tensors(Compiled(module, "inductor")(x, **given))
         assert_equal(got, reference(module, x, **given), [x, *module.parameters()])
 
@@ -264,6 +264,7 @@ def test_the_operators_keep_torchs_rules(monkeypatch):
     x, given = inputs(5, 3, BOTH)
     module(x.requires_grad_(), **given)
     (args,) = seen
+    monkeypatch.undo()
     torch.library.opcheck(
         operator.default, args, test_utils=("test_schema", "test_faketensor", "test_autograd_registration")
     )
