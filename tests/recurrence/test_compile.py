@@ -13,7 +13,7 @@ from torch import nn
 from torch.export import Dim, export
 
 import deeplstm
-from deeplstm import GRU, LSTM, RNN, GRUCell, HighwayCell, LSTMCell, Readout, Recurrent, Stack, scan
+from deeplstm import GRU, LSTM, GRUCell, HighwayCell, LSTMCell, Readout, Recurrent, Stack, scan
 from deeplstm.recurrence.backends.cpu import opaque
 
 
@@ -79,8 +79,6 @@ def assert_equal(got, wanted, leaves):
 BOTH = ("lengths", "resets")
 NOISE = {"zoneout": (0.3, 0.2), "recurrent_dropout": 0.4, "weight_drop": 0.2, "peephole": True}
 MODULES = {
-    "plain": (lambda: Recurrent(LSTMCell(3, 4)), (), 1),
-    "lengths": (lambda: Recurrent(GRUCell(3, 4)), ("lengths",), 1),
     "resets, recompute": (lambda: Recurrent(LSTMCell(3, 4, norm=True), memory="recompute"), ("resets",), 1),
     "both directions": (lambda: Recurrent(LSTMCell(3, 4), bidirectional=True), BOTH, 2),
     "reverse": (lambda: Recurrent(HighwayCell(3, 4, micro_steps=2), reverse=True), BOTH, 1),
@@ -89,7 +87,6 @@ MODULES = {
     "dense": (lambda: Stack(LSTMCell(3, 4), GRUCell(7, 4), Readout(nn.Linear(11, 2)), skip="dense"), ("lengths",), 2),
     "LSTM": (lambda: LSTM(3, 4, 2, bidirectional=True, dropout=0.3), (), 4),
     "GRU": (lambda: GRU(3, 4, 2), BOTH, 2),
-    "RNN": (lambda: RNN(3, 4, nonlinearity="relu"), ("lengths",), 1),
 }
 
 
@@ -229,8 +226,11 @@ def test_with_inductor():
     module = Stack(LSTMCell(3, 4), nn.Linear(4, 4), GRUCell(4, 4), skip="residual").double()
     x, given = inputs(5, 3, ("lengths",))
     x.requires_grad_()
-    got = tensors(Compiled(module, "inductor")(x, **given))
-    assert_equal(got, reference(module, x, **given), [x, *module.parameters()])
+    import torch._inductor.config as config
+
+    with config.patch(fx_graph_cache=False):
+        got = tensors(Compiled(module, "inductor")(x, **given))
+        assert_equal(got, reference(module, x, **given), [x, *module.parameters()])
 
 
 def test_without_fullgraph_a_drop_in_runs_between_graphs():
@@ -261,6 +261,7 @@ def test_the_operators_keep_torchs_rules(monkeypatch):
     x, given = inputs(5, 3, BOTH)
     module(x.requires_grad_(), **given)
     (args,) = seen
+    monkeypatch.undo()
     torch.library.opcheck(
         operator.default, args, test_utils=("test_schema", "test_faketensor", "test_autograd_registration")
     )

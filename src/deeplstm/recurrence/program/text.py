@@ -21,7 +21,9 @@ from .graph import Graph, Node, order
 from .operators import TABLE, aten
 from .rows import Unsupported
 
-FORMAT = 1
+FORMAT = 2
+"""Raised whenever texts, or the results of the operators that take them (`backends/cpu/opaque.py`), change: torch keeps
+compiled graphs on disk, and one with the same text would expect the results there were."""
 LARGEST = 1 << 26
 """Bytes that a program may have when it is unpacked."""
 
