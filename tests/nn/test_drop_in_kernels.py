@@ -56,6 +56,32 @@ def test_packed_and_unbatched_input(ours, theirs):
     torch.testing.assert_close(mine(x[:, 0]), peer(x[:, 0]))
 
 
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+@pytest.mark.parametrize("lengths", [[6, 4, 4, 1], [4, 6, 1, 4]], ids=str)
+def test_packed_rows_run_as_they_lie(monkeypatch, ours, theirs, lengths):
+    """Nothing is padded on the way; every gradient is torch's, the second derivative too."""
+    mine, peer = twins(ours, theirs, 3, 5, num_layers=2, bidirectional=True)
+    x = torch.randn(6, 4, 3, dtype=torch.float64, requires_grad=True)
+    is_lstm = ours is deeplstm.LSTM
+    given = [torch.randn(4, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(1 + is_lstm)]
+
+    def run(module):
+        packed = pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=lengths[0] == 6)
+        y, state = module(packed, tuple(given) if is_lstm else given[0])
+        outputs = [y.data, *(state if is_lstm else (state,))]
+        torch.manual_seed(1)
+        upstream = [torch.randn_like(o) for o in outputs]
+        inputs = [x, *given, *module.parameters()]
+        return outputs, torch.autograd.grad(outputs, inputs, upstream, create_graph=True)
+
+    monkeypatch.setattr("deeplstm.nn._drop_in.pad_packed_sequence", None)
+    (got, gradients), (want, expected) = run(mine), run(peer)
+    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(gradients, expected)
+    second = [torch.autograd.grad(g[0].square().sum(), [x, *given]) for g in (gradients, expected)]
+    torch.testing.assert_close(*second)
+
+
 def test_a_projection_and_dropout_in_training():
     mine, peer = twins(deeplstm.LSTM, nn.LSTM, 3, 5, 2, proj_size=2, dropout=0.5)
     x = torch.randn(4, 6, 3, dtype=torch.float64)

@@ -13,7 +13,7 @@ from ..cells._cell import Cell, is_autocast
 from ..recurrence import dispatch
 from ..recurrence.backends import cpu
 from ..recurrence.call import checked_lengths, resets_complaints
-from ..recurrence.scan import scan
+from ..recurrence.scan import scan, scan_packed
 from ..recurrence.state import map_state, tensors_of
 from ..recurrence.tracing import is_tracing
 
@@ -96,6 +96,8 @@ class DropIn(nn.RNNBase):
             raise ValueError(
                 f"{type(self).__name__} got a PackedSequence and lengths=; the former has lengths. Leave one out."
             )
+        if resets is None and (found := self._as_packed(input, hx)) is not None:
+            return found
         padded, lengths = pad_packed_sequence(input)  # (T, B, I), in the caller's order of rows
         self._check(padded, hx)
         resets = self._time_major(resets)
@@ -107,6 +109,25 @@ class DropIn(nn.RNNBase):
         rows = input.sorted_indices
         y, lengths = (y, lengths) if rows is None else (y[:, rows], lengths[rows.cpu()])
         return input._replace(data=pack_padded_sequence(y, lengths).data), state
+
+    def _as_packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any] | None:
+        """Packed rows as they lie, where kernels can take them and nothing is wrong with them; else None."""
+        rows, sizes = input.data, input.batch_sizes
+        fits = rows.dim() == 2 and rows.shape[1] == self.input_size and bool((sizes > 0).all())
+        weight = next(self.parameters())
+        if not fits or any(t.dtype != weight.dtype or t.device != weight.device for t in (rows, *tensors_of(hx))):
+            return None
+        if hx is not None:
+            self.check_forward_args(rows, hx, sizes)
+            if input.sorted_indices is not None:
+                hx = map_state(lambda s: s.index_select(1, input.sorted_indices), hx)
+        found = self._layers(rows, hx, None, None, batch_sizes=sizes)
+        if found is None:
+            return None
+        y, state = found
+        if input.unsorted_indices is not None:
+            state = map_state(lambda s: s.index_select(1, input.unsorted_indices), state)
+        return input._replace(data=y), state
 
     def _padded(self, input: Tensor, hx: Any, lengths: Any, resets: Any) -> Any:
         name = type(self).__name__
@@ -174,13 +195,17 @@ class DropIn(nn.RNNBase):
         if x.shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
 
-    def _layers(self, x: Tensor, hx: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, Any]:
+    def _layers(
+        self, x: Tensor, hx: Any, lengths: Tensor | None, resets: Tensor | None, batch_sizes: Tensor | None = None
+    ) -> Any:
         """Every layer and direction as one scan.
 
-        Shapes: x (T, B, I), hx (L*D, B, ...) or None -> y (T, B, D*O), state (L*D, B, ...).
+        Shapes: x (T, B, I), hx (L*D, B, ...) or None -> y (T, B, D*O), state (L*D, B, ...). With ``batch_sizes`` x is packed,
+            (rows, I), hx in its order, and y too; None where kernels cannot take that.
         """
         directions = 2 if self.bidirectional else 1
         finals: list[Any] = []
+        B = x.shape[1] if batch_sizes is None else int(batch_sizes[0])
         for layer in range(self.num_layers):
             outputs = []
             for d in range(directions):
@@ -189,8 +214,14 @@ class DropIn(nn.RNNBase):
                     cell.train(self.training)
                 params = dict(zip(_order(cell), self._all_weights_of(layer, d), strict=True))
                 index = layer * directions + d
-                state = map_state(lambda s, i=index: s[i], hx) if hx is not None else self._zeros(cell, x)
-                y, final = scan(cell, params, x, state, noise={}, lengths=lengths, resets=resets, reverse=d == 1)
+                state = map_state(lambda s, i=index: s[i], hx) if hx is not None else self._zeros(cell, x, B)
+                if batch_sizes is None:
+                    y, final = scan(cell, params, x, state, noise={}, lengths=lengths, resets=resets, reverse=d == 1)
+                else:
+                    found = scan_packed(cell, params, x, batch_sizes, state, noise={}, reverse=d == 1)
+                    if found is None:
+                        return None
+                    y, final = found
                 outputs.append(y)
                 finals.append(final)
             x = torch.cat(outputs, dim=-1) if directions == 2 else outputs[0]
@@ -204,9 +235,9 @@ class DropIn(nn.RNNBase):
         return [getattr(self, name) for name in names]
 
     @staticmethod
-    def _zeros(cell: Cell, x: Tensor) -> Any:
+    def _zeros(cell: Cell, x: Tensor, B: int) -> Any:
         sizes = cell.state_size if isinstance(cell.state_size, tuple) else (cell.state_size,)
-        zeros = tuple(x.new_zeros(x.shape[1], size) for size in sizes)
+        zeros = tuple(x.new_zeros(B, size) for size in sizes)
         return zeros if isinstance(cell.state_size, tuple) else zeros[0]
 
 

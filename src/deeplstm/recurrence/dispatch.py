@@ -114,6 +114,14 @@ def choose(call: Call, name: str | None = None) -> ModuleType:
     raise unavailable(name_of(call.step), passed_over)
 
 
+def kernels_for(call: Call) -> ModuleType | None:
+    """The kernels, for a call that nothing else can run, where they are wanted and can."""
+    if forced() not in ("auto", "cpu") or "cpu" not in candidates() or cpu.why_not(call):
+        return None
+    record(name_of(call.step), "cpu")
+    return cpu
+
+
 def warn(call: Call) -> None:
     """Say once that a cell runs in a slow loop because of something in its code."""
     message = (

@@ -101,6 +101,31 @@ def scan(
     return (y, final) if trace is None else (y, final, traces)
 
 
+def scan_packed(
+    step: nn.Module,
+    params: dict[str, Tensor] | None,
+    data: Tensor,
+    batch_sizes: Tensor,
+    state: Any,
+    *,
+    noise: dict[str, Tensor] | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, Any] | None:
+    """`scan` over rows as torch packs them, without padding them. The caller has checked what it gives.
+
+    Shapes: data (rows, I), batch_sizes (T,), state (B, ...) in the order of the packed rows -> y (rows, O), the state after
+        each row's last step, in the same order; None where only padded sequences can be run.
+    """
+    if torch.compiler.is_compiling() or tracing.is_tracing():
+        return None
+    call = Call(step, params, data, state, None, noise, None, None, reverse, batch_sizes=batch_sizes)
+    kernels = dispatch.kernels_for(call)
+    if kernels is None:
+        return None
+    y, final, _ = kernels.run(call)
+    return y, final
+
+
 def _flat(shapes: Any) -> list[Any]:
     """The shapes in a nest of shapes: tuples of numbers, or names of wrong types."""
     if isinstance(shapes, tuple) and shapes and not isinstance(shapes[0], int):

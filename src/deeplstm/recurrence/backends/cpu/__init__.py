@@ -37,7 +37,7 @@ def why_not(call: Call) -> list[str]:
         reasons.append(f"the input is {x.dtype}, float32, float64 and bfloat16 have kernels")
     elif others := {str(t.dtype) for t in (*weights.values(), *states) if t.dtype != x.dtype}:
         reasons.append(f"the input is {x.dtype}, the weights or the state are {', '.join(sorted(others))}")
-    if x.dim() != 3 or any(s.dim() != 2 for s in states) or _is_nested(call.state):
+    if x.dim() != (3 if call.batch_sizes is None else 2) or any(s.dim() != 2 for s in states) or _is_nested(call.state):
         reasons.append("the input is not (T, B, I), or a state is not (B, n) or a tuple of such")
     if 0 in x.shape or (call.lengths is not None and not bool(call.lengths.any())):
         reasons.append("there is no row with a step")

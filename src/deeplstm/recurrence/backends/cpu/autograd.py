@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ...call import Call
 from ...program.graph import Node
@@ -267,14 +268,22 @@ def _through_the_reference(
     """Gradients that can be differentiated again: of the reference, with the graph of what they are made of."""
     call = job.call
     states, initials, weights = job.parts(inputs[1:])
+    x, lengths = inputs[0], call.lengths
+    if call.batch_sizes is not None:
+        x, lengths = pad_packed_sequence(PackedSequence(x, call.batch_sizes))
     again = replace(
         call,
-        x=inputs[0],
+        x=x,
         state=_nested(call.state, states),
         initial=_nested(call.initial, initials) if initials else call.initial,
         params=dict(zip(job.names, weights, strict=True)),
+        lengths=lengths,
+        batch_sizes=None,
     )
     y, final, traces = reference.run(again)
+    if call.batch_sizes is not None:
+        assert lengths is not None
+        y = pack_padded_sequence(y, lengths).data
     outputs = zip([y, *tensors_of(final), *traces.values()], upstream, strict=True)
     pairs = [(o, u) for o, u in outputs if u is not None and o.requires_grad]
     wanted = [t for t, is_needed in zip(inputs, needed, strict=True) if is_needed]

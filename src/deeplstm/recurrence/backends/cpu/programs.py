@@ -283,14 +283,14 @@ def _kind(call: Call, weights: dict[str, Tensor]) -> tuple[Any, ...]:
     noise = () if call.noise is None else tuple((n, m.shape[-1], m.dtype) for n, m in call.noise.items())
     states = tuple(s.shape[1] for s in tensors_of(call.state))
     shapes = tuple(w.shape for w in weights.values())
-    return (call.x.shape[2], call.x.dtype, states, call.noise is None, noise, shapes, call.trace)
+    return (call.x.shape[-1], call.x.dtype, states, call.noise is None, noise, shapes, call.trace)
 
 
 def signature_of(call: Call, weights: dict[str, Tensor]) -> Signature:
     noise = tuple((name, mask.shape[-1], mask.dtype == torch.bool) for name, mask in (call.noise or {}).items())
     return Signature(
         tuple((name, tuple(w.shape)) for name, w in weights.items()),
-        call.x.shape[2],
+        call.x.shape[-1],
         tuple(s.shape[1] for s in tensors_of(call.state)),
         isinstance(call.state, tuple),
         noise,
