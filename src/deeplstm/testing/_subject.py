@@ -61,6 +61,13 @@ class Subject:
         evaluated = Subject(copy.deepcopy(self.cell).eval(), self.x, self.state)
         return None if evaluated.draws_noise() else evaluated
 
+    def wide(self) -> Subject | None:
+        """The same in float64, to tell rounding from mistakes; none where that would draw other noise."""
+        if self.x.dtype == torch.float64 or self.draws_noise():
+            return None
+        state = map_state(lambda s: s.double() if s.is_floating_point() else s, self.state)
+        return Subject(copy.deepcopy(self.cell).double(), self.x.double(), state)
+
     def run(
         self, backend: str, *, second: bool = False, cut: int | None = None, reverse: bool = False, **sequence: Any
     ) -> Results:
