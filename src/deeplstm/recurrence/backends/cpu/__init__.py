@@ -13,7 +13,7 @@ from ...program.rows import Unsupported
 from ...state import tensors_of
 from .. import torch_fused
 
-SMALL = 3e6
+SMALL = 5e6
 """Multiplications below which torch's own kernels, where they know the cell, start faster than ours."""
 
 
