@@ -79,7 +79,9 @@ def on_backend(
     def held(case: str, on: Subject, sequence: dict[str, Any]) -> Check:
         found = on.run(name, **sequence)
         error, allowed, problem = compare(found, right[case])
-        if problem and (wide := on.wide()) is not None:  # a cell may make much of little: of a norm over equal numbers, say
+        if (
+            problem and (wide := on.wide()) is not None
+        ):  # a cell may make much of little: of a norm over equal numbers, say
             whole = {key: value for key, value in sequence.items() if key != "cut"}
             rounding = distances(right[case], wide.run("reference", **whole))
             error, allowed, problem = compare(found, right[case], rounding)
