@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
+from torch import library, nn
 from torch.export import Dim, export
 
 import deeplstm
@@ -262,9 +262,7 @@ def test_the_operators_keep_torchs_rules(monkeypatch):
     module(x.requires_grad_(), **given)
     (args,) = seen
     monkeypatch.undo()
-    torch.library.opcheck(
-        operator.default, args, test_utils=("test_schema", "test_faketensor", "test_autograd_registration")
-    )
+    library.opcheck(operator.default, args, test_utils=("test_schema", "test_faketensor", "test_autograd_registration"))
 
 
 def operands(module, T=5, B=3):

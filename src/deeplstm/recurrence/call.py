@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 from .state import shapes_of, tensors_of
 
@@ -88,7 +88,7 @@ def _out_of_range(lengths: Tensor, T: int) -> str | None:
     return f"lengths contain {bad[:5]}, numbers from 0 to T={T} are expected" if bad else None
 
 
-@torch.library.custom_op("deeplstm::checked_lengths", mutates_args=(), schema="(Tensor lengths, SymInt T) -> Tensor")
+@library.custom_op("deeplstm::checked_lengths", mutates_args=(), schema="(Tensor lengths, SymInt T) -> Tensor")
 def _checked_at_last(lengths: Tensor, T: int) -> Tensor:
     """The same lengths, checked when a compiled graph runs."""
     if complaint := _out_of_range(lengths, T):

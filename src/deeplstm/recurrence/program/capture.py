@@ -8,13 +8,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 from torch._decomp import _core_aten_decompositions_post_autograd
-from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorException
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ...cells.mark import collecting, found_mark
@@ -95,10 +95,7 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
             y, new = call(dict(zip(names, weights, strict=True)), x, tuple(states) if s.is_tuple else states[0], given)
         return [y, *(new if s.is_tuple else (new,)), *(found_mark(marks, name) for name in s.trace)]
 
-    try:
-        traced, outputs = _recorded(forward, s)
-    except Mutates:
-        traced, outputs = _traced(forward, s)
+    traced, outputs = first_of(partial(_recorded, forward, s), partial(_traced, forward, s))
 
     graph = Graph()
     leaf = lambda name, width, is_bool=False: graph.node("input", attrs=[name], shape=[width], is_bool=is_bool)  # noqa: E731
@@ -112,7 +109,7 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
     results = lower(graph, *traced, [*w_leaves, x_leaf, *state_leaves, *noise_leaves, dy, *dnew, *dmarks], BATCH)
     outs, results = results[: len(outputs)], results[len(outputs) :]
     dweights, dx, dstates = results[: len(names)], results[len(names)], results[len(names) + 1 :]
-    joiner = _Joiner(graph)
+    joiner = Joiner(graph)
     y, *new = (joiner(v) for v in outs[: 1 + len(s.states)])
     marks = {name: joiner(v) for name, v in zip(s.trace, outs[1 + len(s.states) :], strict=True)}
     return Step(
@@ -134,79 +131,91 @@ def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> St
     )
 
 
+_DEPENDS_ON_NUMBERS = (
+    torch._subclasses.fake_tensor.DynamicOutputShapeException,
+    torch._subclasses.fake_tensor.DataDependentOutputException,
+)
+T = TypeVar("T")
 Traced = tuple[tuple[fx.Graph, dict[str, Tensor]], list[Tensor]]
 """A graph with its constants, and the outputs of the forward step."""
 
 
-def _inputs(s: Signature, device: str) -> tuple[list[Tensor], Tensor, list[Tensor], list[Tensor]]:
+def first_of(recorded: Callable[[], T], traced: Callable[[], T]) -> T:
+    """A step captured the quick way, or the long way if it works in place.
+
+    Raises: `Unsupported`, whatever else it is that fails: the step itself, in the reference, is to say what is wrong.
+    """
+    try:
+        try:
+            return recorded()
+        except Mutates:
+            return traced()
+    except Unsupported:
+        raise
+    except _DEPENDS_ON_NUMBERS as error:
+        raise Unsupported("a branch on the values of tensors") from error
+    except Exception as error:
+        raise Unsupported(f"what raises {type(error).__name__} ({str(error).strip().splitlines()[0]})") from error
+
+
+def inputs_like(
+    s: Signature, made: Callable[[Sequence[int], torch.dtype], Tensor]
+) -> tuple[list[Tensor], Tensor, list[Tensor], list[Tensor]]:
     """Tensors to call a step with: weights, x, states, noise."""
-
-    def rows(width: int, dtype: torch.dtype = s.dtype) -> Tensor:
-        return torch.empty(BATCH, width, dtype=dtype, device=device)
-
-    weights = [torch.empty(shape, dtype=s.dtype, device=device) for _, shape in s.weights]
-    noise = [rows(width, torch.bool if is_mask else s.dtype) for _, width, is_mask in s.noise]
-    return weights, rows(s.x), [rows(width) for width in s.states], noise
+    weights = [made(shape, s.dtype) for _, shape in s.weights]
+    x, *states = [made((BATCH, width), s.dtype) for width in (s.x, *s.states)]
+    noise = [made((BATCH, width), torch.bool if is_mask else s.dtype) for _, width, is_mask in s.noise]
+    return weights, x, states, noise
 
 
 def _recorded(forward: Callable[..., list[Tensor]], s: Signature) -> Traced:
-    """The quick way: run the step and torch's own backward of it on tensors without numbers.
-
-    Raises: `Mutates`, where operators must be made functional first.
-    """
-    weights, x, states, noise = _inputs(s, "meta")
-    recorder = Recorder(_decompositions())
+    """The quick way: run the step and torch's own backward of it on tensors without numbers."""
+    recorder = Recorder(decompositions())
+    weights, x, states, noise = inputs_like(s, recorder.input)
     inputs = [*weights, x, *states]
     for tensor in inputs:
         tensor.requires_grad_()
-    for tensor in (*inputs, *noise):
-        recorder.input("input", tensor)
-    try:
-        with recorder:
-            outputs = forward(weights, x, states, noise)
-            _check_outputs(outputs, s)
-        upstream = [recorder.input("upstream", torch.empty_like(o)) for o in outputs]
-        pairs = [(o, u) for o, u in zip(outputs, upstream, strict=True) if o.requires_grad]
-        gradients: Sequence[Tensor | None] = [None] * len(inputs)
-        if pairs:
-            with recorder:  # with a graph of the gradients too: else torch adds them up in place
-                gradients = torch.autograd.grad(
-                    [o for o, _ in pairs], inputs, [u for _, u in pairs], create_graph=True, allow_unused=True
-                )
-    except NotImplementedError as error:
-        raise Unsupported(str(error).splitlines()[0]) from error
+    with recorder:
+        outputs = forward(weights, x, states, noise)
+        check_outputs(outputs, s)
+    upstream = [recorder.input(o.shape, o.dtype) for o in outputs]
+    pairs = [(o, u) for o, u in zip(outputs, upstream, strict=True) if o.requires_grad]
+    gradients: Sequence[Tensor | None] = [None] * len(inputs)
+    if pairs:
+        with recorder:  # with a graph of the gradients too: else torch adds them up in place
+            gradients = torch.autograd.grad(
+                [o for o, _ in pairs], inputs, [u for _, u in pairs], create_graph=True, allow_unused=True
+            )
     recorder.output([*outputs, *gradients])
     return (recorder.graph, recorder.constants), outputs
 
 
 def _traced(forward: Callable[..., list[Tensor]], s: Signature) -> Traced:
     """The long way, which makes functional what works in place; it imports much of torch's compiler."""
-    fake = FakeTensorMode(allow_non_fake_inputs=True)  # constants that torch's own derivatives make
-    with fake:
-        weights, x, states, noise = _inputs(s, "cpu")
-    try:
-        with fake:
-            outputs = forward(weights, x, states, noise)
-            _check_outputs(outputs, s)
-            upstream = [torch.empty_like(o) for o in outputs]
+    with FakeTensorMode(allow_non_fake_inputs=True):  # constants that torch's own derivatives make
+        weights, x, states, noise = inputs_like(s, fake)
+        outputs = forward(weights, x, states, noise)
+        check_outputs(outputs, s)
+        upstream = [torch.empty_like(o) for o in outputs]
 
-        def joint(weights: Any, x: Any, states: Any, noise: Any, upstream: Any) -> Any:
-            outputs, pull = torch.func.vjp(lambda w, x, s: forward(w, x, s, noise), weights, x, states)[:2]
-            return [*outputs, *_leaves_of(pull(upstream))]
+    def joint(weights: Any, x: Any, states: Any, noise: Any, upstream: Any) -> Any:
+        outputs, pull = torch.func.vjp(lambda w, x, s: forward(w, x, s, noise), weights, x, states)[:2]
+        return [*outputs, *_leaves_of(pull(upstream))]
 
-        traced = make_fx(
-            torch.func.functionalize(joint), decomposition_table=_decompositions(), record_stack_traces=True
-        )(weights, x, states, noise, upstream)
-    except UnsupportedFakeTensorException as error:
-        raise Unsupported(str(error).splitlines()[0]) from error
-    except (
-        torch._subclasses.fake_tensor.DynamicOutputShapeException,
-        torch._subclasses.fake_tensor.DataDependentOutputException,
-    ) as error:
-        raise Unsupported("a branch on the values of tensors") from error
+    return made_functional(joint, weights, x, states, noise, upstream), outputs
+
+
+def fake(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype)
+
+
+def made_functional(function: Callable[..., Any], *inputs: Any) -> tuple[fx.Graph, dict[str, Tensor]]:
+    """A function's graph with nothing in it that works in place, and its constants."""
+    traced = make_fx(
+        torch.func.functionalize(function), decomposition_table=decompositions(), record_stack_traces=True
+    )(*inputs)
     traced.graph.eliminate_dead_code()
-    constants = {n.target: getattr(traced, n.target) for n in traced.graph.nodes if n.op == "get_attr"}
-    return (traced.graph, constants), outputs
+    return traced.graph, {n.target: getattr(traced, n.target) for n in traced.graph.nodes if n.op == "get_attr"}
 
 
 def _leaves_of(gradients: tuple[Sequence[Tensor], Tensor, Sequence[Tensor]]) -> list[Tensor]:
@@ -214,7 +223,7 @@ def _leaves_of(gradients: tuple[Sequence[Tensor], Tensor, Sequence[Tensor]]) -> 
     return [*dweights, dx, *dstates]
 
 
-class _Joiner:
+class Joiner:
     """Turns lowered results into one node each."""
 
     def __init__(self, graph: Graph) -> None:
@@ -238,7 +247,7 @@ class _Joiner:
         return self(value) if isinstance(value, Rows) else None
 
 
-def _check_outputs(outputs: list[Tensor], s: Signature) -> None:
+def check_outputs(outputs: list[Tensor], s: Signature) -> None:
     named = {"the output": outputs[0], **dict(zip(s.trace, outputs[1 + len(s.states) :], strict=True))}
     for name, value in named.items():
         if value.dim() != 2 or value.shape[0] != BATCH:
@@ -253,7 +262,7 @@ def _check_outputs(outputs: list[Tensor], s: Signature) -> None:
 
 
 @cache
-def _decompositions() -> Any:
+def decompositions() -> Any:
     table = _core_aten_decompositions_post_autograd()
     table.pop(torch.ops.aten.select_scatter.default, None)  # it becomes a mask made of an arange
     return table

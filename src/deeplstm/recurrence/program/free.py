@@ -89,6 +89,11 @@ def select(graph: Graph, node: Node, dim: int, index: int) -> Node:
     return _made(graph, aten.select.int, (node, dim, index), shape, node.kind)
 
 
+def unsqueeze(graph: Graph, node: Node) -> Node:
+    """(...) -> (1, ...)."""
+    return _made(graph, aten.unsqueeze.default, (node, 0), (1, *node.shape), node.kind)
+
+
 def cat(graph: Graph, nodes: list[Node], dim: int) -> Node:
     """Side by side; ranges that follow each other become one range."""
     merged: list[Node] = []

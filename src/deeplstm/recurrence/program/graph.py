@@ -21,10 +21,11 @@ class Node:
     """One value.
 
     Attributes:
-        op: "input" and "weight" are leaves, named by ``attrs[0]``. Rows are computed by "linear" (rows (K), free (K, n) -> n),
-            "slice" of a leaf (attrs: start), "cat", the reductions "sum" and "amax" (-> 1) and the elementwise operators of
-            `operators.TABLE`. "outer" (rows (n), rows (m) -> (n, m)) and "total" (rows (n) -> (n,)) sum over rows. "aten":
-            an operator of torch, ``attrs[0]``, on free or on sum values; "zip": several pieces side by side.
+        op: "input" and "weight" are leaves, named by ``attrs[0]``; "constant": free, its numbers in ``attrs``. Rows are
+            computed by "linear" (rows (K), free (K, n) -> n), "slice" of a leaf (attrs: start), "cat", the reductions "sum" and
+            "amax" (-> 1) and the elementwise operators of `operators.TABLE`. "outer" (rows (n), rows (m) -> (n, m)) and "total"
+            (rows (n) -> (n,)) sum over rows. "aten": an operator of torch, ``attrs[0]``, on free or on sum values; "zip":
+            several pieces side by side.
         args: nodes, numbers, or (of "aten") nested tuples of them.
         shape: without the batch: (width,) of rows, the whole shape of the others.
         is_bool: true for masks.

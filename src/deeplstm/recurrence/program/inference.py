@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorException
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from .capture import BATCH, Signature, _check_outputs, _decompositions, _inputs, _Joiner
+from .capture import (
+    BATCH,
+    Joiner,
+    Signature,
+    check_outputs,
+    decompositions,
+    fake,
+    first_of,
+    inputs_like,
+    made_functional,
+)
 from .graph import Graph, Node, order
 from .lower import lower
-from .record import Mutates, Recorder
-from .rows import Unsupported
+from .record import Recorder
 from .split import Split
 
 
@@ -54,17 +63,14 @@ def capture_inference(
         y, new = call(dict(zip(names, weights, strict=True)), x, tuple(states))
         return [y, *new]
 
-    try:
-        traced = _recorded(forward, s)
-    except Mutates:
-        traced = _traced(forward, s)
+    traced = first_of(partial(_recorded, forward, s), partial(_traced, forward, s))
 
     graph = Graph()
     leaf = lambda name, width: graph.node("input", attrs=[name], shape=[width])  # noqa: E731
     w_leaves = [graph.node("weight", attrs=[name], kind="free", shape=shape) for name, shape in s.weights]
     x_leaf, state_leaves = leaf("x", s.x), [leaf(f"state{n}", width) for n, width in enumerate(s.states)]
     results = lower(graph, *traced, [*w_leaves, x_leaf, *state_leaves], BATCH)
-    joined = _Joiner(graph)
+    joined = Joiner(graph)
     y, *new = (joined(value) for value in results)
     return Inference(x_leaf, tuple(state_leaves), dict(zip(names, w_leaves, strict=True)), y, tuple(new))
 
@@ -74,42 +80,21 @@ Traced = tuple[fx.Graph, dict[str, Tensor]]
 
 
 def _recorded(forward: Callable[..., list[Tensor]], s: Signature) -> Traced:
-    """The quick way: run the step on tensors without numbers. Raises: `Mutates`, where it changes one in place."""
-    weights, x, states, _ = _inputs(s, "meta")
-    recorder = Recorder(_decompositions())
-    for tensor in (*weights, x, *states):
-        recorder.input("input", tensor)
-    try:
-        with torch.no_grad(), recorder:
-            outputs = forward(weights, x, states)
-            _check_outputs(outputs, s)
-    except NotImplementedError as error:
-        raise Unsupported(str(error).splitlines()[0]) from error
+    recorder = Recorder(decompositions())
+    weights, x, states, _ = inputs_like(s, recorder.input)
+    with torch.no_grad(), recorder:
+        outputs = forward(weights, x, states)
+        check_outputs(outputs, s)
     recorder.output(outputs)
     return recorder.graph, recorder.constants
 
 
 def _traced(forward: Callable[..., list[Tensor]], s: Signature) -> Traced:
-    """The long way, which makes functional what works in place; it imports much of torch's compiler."""
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    with fake:
-        weights, x, states, _ = _inputs(s, "cpu")
-    try:
-        with torch.no_grad():
-            with fake:
-                _check_outputs(forward(weights, x, states), s)
-            traced = make_fx(
-                torch.func.functionalize(forward), decomposition_table=_decompositions(), record_stack_traces=True
-            )(weights, x, states)
-    except UnsupportedFakeTensorException as error:
-        raise Unsupported(str(error).splitlines()[0]) from error
-    except (
-        torch._subclasses.fake_tensor.DynamicOutputShapeException,
-        torch._subclasses.fake_tensor.DataDependentOutputException,
-    ) as error:
-        raise Unsupported("a branch on the values of tensors") from error
-    traced.graph.eliminate_dead_code()
-    return traced.graph, {n.target: getattr(traced, n.target) for n in traced.graph.nodes if n.op == "get_attr"}
+    with torch.no_grad():
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            weights, x, states, _ = inputs_like(s, fake)
+            check_outputs(forward(weights, x, states), s)
+        return made_functional(forward, weights, x, states)
 
 
 def whole(step: Inference) -> Split:

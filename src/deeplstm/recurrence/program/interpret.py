@@ -79,6 +79,7 @@ class _Writer:
     def __init__(self, known: Sequence[Node], product_of: dict[Node, Product]) -> None:
         self.names = {node: f"v{node.id}" for node in known}
         self.like = next((self.names[n] for n in known if n.kind == "rows" and not n.is_bool), None)
+        self.real = next((f"{self.names[n]}.dtype" for n in known if not n.is_bool), "torch.get_default_dtype()")
         self.product_of = product_of
         self.lines: list[str] = []
         self.scope: dict[str, Any] = {"torch": torch, "TABLE": TABLE, "inf": math.inf, "nan": math.nan}
@@ -116,6 +117,10 @@ class _Writer:
                     args[n] = f"{like}.new_full((), {value!r})"
             named = "".join(f", {key}={value!r}" for key, value in kwargs)
             return f"{name}({', '.join(args)}{named}){f'[{which[0]}]' if which else ''}"
+        if op == "constant":
+            name = f"constant_{len(self.scope)}"
+            self.scope[name] = torch.tensor(node.attrs, dtype=torch.float64).view(node.shape)
+            return f"{name}.to({'torch.bool' if node.is_bool else self.real})"
         if op == "linear":
             return f"{args[0]} @ {args[1]}"
         if op == "slice":

@@ -16,7 +16,8 @@ from .graph import Graph, Node
 from .operators import aten
 from .rows import Handlers, Lowering, Piece, Rows, Unsupported
 
-Parts = dict[tuple[int, ...], list[tuple[Piece, int]]]
+Pieces = list[tuple[Piece, int]]
+Parts = dict[tuple[int, ...], Pieces]
 
 
 def _as_lane(value: Any) -> Any:
@@ -39,26 +40,31 @@ def _with_lane(value: Any, what: str) -> Rows:
 # ---------------------------------------------------------------- products
 
 
+def _only(rows: Rows) -> Pieces:
+    (pieces,) = rows.parts.values()
+    return pieces
+
+
 def mm(self: Lowering, node: fx.Node, a: Any, b: Any) -> Any:
     shape = tuple(node.meta["val"].shape)
     if isinstance(a, Rows) and isinstance(b, Rows):
         a, b = _with_lane(a, "a product"), _with_lane(b, "a product")
         if (a.batch, b.batch) != (1, 0):
             raise Unsupported("a product of two tensors with rows")
-        return outer(self, a, b)
+        return outer(self, a.parts[()], b.parts[()])
     rows = _with_lane(a if isinstance(a, Rows) else b, "a product")
     if isinstance(a, Rows) and a.batch == 0:
-        return Rows(shape, 0, 1, {(): self.product(rows, b, node)}, node)
+        return Rows(shape, 0, 1, {(): self.product(_only(rows), b, node)}, node)
     if isinstance(b, Rows) and b.batch == 1:
-        return Rows(shape, 1, 0, {(): self.product(rows, free.transposed(self.graph, a), node)}, node)
+        return Rows(shape, 1, 0, {(): self.product(_only(rows), free.transposed(self.graph, a), node)}, node)
     raise Unsupported("a product along the batch")
 
 
-def outer(self: Lowering, a: Rows, b: Rows) -> Node:
+def outer(self: Lowering, a: Pieces, b: Pieces) -> Node:
     """(n, B) times (B, m): the gradient of a weight, summed over rows."""
-    left = self.joined(a.parts[()])
+    left = self.joined(a)
     columns = []
-    for piece, width in b.parts[()]:
+    for piece, width in b:
         right = self._filled(piece, width)
         columns.append(self.graph.node("outer", [left, right], kind="sum", shape=[left.width, width]))
     # what follows in memory is one product
@@ -70,6 +76,26 @@ def outer(self: Lowering, a: Rows, b: Rows) -> Node:
         else:
             merged.append(part)
     return free.cat(self.graph, merged, 1)
+
+
+def bmm(self: Lowering, node: fx.Node, a: Any, b: Any) -> Any:
+    """A product for each part: heads with weights of their own."""
+    shape = tuple(node.meta["val"].shape)
+    if isinstance(a, Rows) and isinstance(b, Rows):
+        if (a.batch, b.batch, a.lane, b.lane) != (2, 1, 1, 2):
+            raise Unsupported("a product of two tensors with rows")
+        heads = [outer(self, a.parts[(n,)], b.parts[(n,)]) for n in range(shape[0])]
+        return free.cat(self.graph, [free.unsqueeze(self.graph, head) for head in heads], 0)
+    rows = a if isinstance(a, Rows) else b
+    if (rows.batch, rows.lane) != ((1, 2) if rows is a else (2, 1)):
+        raise Unsupported("a product along the batch")
+    parts: Parts = {}
+    for n in range(shape[0]):
+        weight = free.select(self.graph, b if rows is a else a, 0, n)
+        if rows is b:
+            weight = free.transposed(self.graph, weight)
+        parts[(n,)] = self.product(rows.parts[(n,)], weight, node)
+    return Rows(shape, rows.batch, rows.lane, parts, node)
 
 
 def addmm(self: Lowering, node: fx.Node, bias: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Any:
@@ -90,7 +116,7 @@ def mv(self: Lowering, node: fx.Node, a: Any, vector: Any) -> Rows:
     column = free.call(
         self.graph, aten.unsqueeze.default, (vector, 1), {}, torch.empty(*vector.shape, 1, device="meta")
     )
-    return Rows(tuple(node.meta["val"].shape), 0, None, {(): self.product(rows, column, node)}, node)
+    return Rows(tuple(node.meta["val"].shape), 0, None, {(): self.product(_only(rows), column, node)}, node)
 
 
 # ---------------------------------------------------------------- views
@@ -98,6 +124,14 @@ def mv(self: Lowering, node: fx.Node, a: Any, vector: Any) -> Rows:
 
 def identity(self: Lowering, node: fx.Node, value: Any, *_: Any, **__: Any) -> Any:
     return value
+
+
+def copy(self: Lowering, node: fx.Node, into: Any, source: Any, *_: Any) -> Any:
+    """What is assigned to a slice."""
+    shape = tuple(node.meta["val"].shape)
+    if isinstance(source, Rows) and source.shape != shape:
+        return expand(self, node, source, shape)
+    return source
 
 
 def to_copy(self: Lowering, node: fx.Node, value: Rows, **kwargs: Any) -> Rows:
@@ -341,45 +375,110 @@ def slice_scatter(
     self: Lowering,
     node: fx.Node,
     base: Any,
-    source: Rows,
+    source: Any,
     dim: int = 0,
-    start: int = 0,
+    start: int | None = 0,
     end: int | None = None,
     step: int = 1,
 ) -> Rows:
-    """Columns set in a constant: the gradient of a slice."""
-    if isinstance(base, Rows | Node) or step != 1:
-        raise Unsupported("slice_scatter into anything but a constant")
+    """Columns of one tensor set in another: an assignment to a slice, or the gradient of a slice."""
     shape = tuple(node.meta["val"].shape)
     dim %= len(shape)
     first, last, _ = slice(start, end, 1).indices(shape[dim])
+    if step != 1:
+        raise Unsupported("an assignment with steps")
+    part = tuple(last - first if d == dim else size for d, size in enumerate(shape))
+    cuts = {first, last, *self.cuts[node]}
+    base_cuts, source_cuts = {c for c in cuts if not first < c < last}, {c - first for c in cuts if first < c < last}
+    base, source = _as_lane(base), _as_lane(source)
+    like = next((v for v in (source, base) if isinstance(v, Rows)), None)
+    base = _full(self, node, base, shape, like, base_cuts)
+    source = _full(self, node, source, part, like, source_cuts)
+    if (base.batch, base.lane) != (source.batch, source.lane):
+        raise Unsupported("an assignment between tensors whose dimensions stand in different orders")
     if dim == source.batch:
         if (first, last) == (0, shape[dim]):
             return source
         raise Unsupported("a slice of the batch")
-    if dim == source.lane:
-        self.require(source, {c - first for c in self.cuts[node] if first < c < last})
-        edges = sorted({0, shape[dim], first, last, *self.cuts[node]})
-        parts: Parts = {}
-        for index, pieces in source.parts.items():
-            before = [(base, b - a) for a, b in itertools.pairwise(edges) if b <= first]
-            after = [(base, b - a) for a, b in itertools.pairwise(edges) if a >= last]
-            parts[index] = [*before, *pieces, *after]
-        return Rows(shape, source.batch, source.lane, parts, node)
-    place = source.others.index(dim)
-    parts = {}
-    for index in itertools.product(*(range(shape[d]) for d in source.others)):
-        n = index[place]
-        key = (*index[:place], n - first, *index[place + 1 :])
-        parts[index] = source.parts[key] if first <= n < last else [(base, source.width)]
+    if dim != source.lane:
+        for rows in (base, source):
+            self.require(rows, self.cuts[node])
+        place = source.others.index(dim)
+        put = {(*i[:place], i[place] + first, *i[place + 1 :]): pieces for i, pieces in source.parts.items()}
+        return Rows(shape, source.batch, source.lane, {**base.parts, **put}, node)
+    self.require(source, source_cuts)
+    self.require(base, base_cuts)
+    parts: Parts = {}
+    for index, pieces in source.parts.items():
+        around = list(
+            zip(base.parts[index], itertools.accumulate(width for _, width in base.parts[index]), strict=True)
+        )
+        before = [piece for piece, ends in around if ends <= first]
+        after = [piece for piece, ends in around if ends - piece[1] >= last]
+        parts[index] = [*before, *pieces, *after]
     return Rows(shape, source.batch, source.lane, parts, node)
 
 
-def select_scatter(self: Lowering, node: fx.Node, base: Any, source: Rows, dim: int, index: int) -> Rows:
-    ranks = len(node.meta["val"].shape)
-    dim %= ranks
+def _full(self: Lowering, node: fx.Node, value: Any, shape: tuple[int, ...], like: Rows | None, cuts: set[int]) -> Rows:
+    """A number as rows, whose dimensions stand as in others, cut where they are."""
+    if isinstance(value, Rows):
+        return value
+    if isinstance(value, Node):
+        raise Unsupported("an assignment of weights to columns of rows")
+    batch = shape.index(self.batch) if like is None else like.batch
+    lane = max(d for d in range(len(shape)) if d != batch) if like is None else like.lane
+    width = 1 if lane is None else shape[lane]
+    edges = [0, *sorted(c for c in cuts if 0 < c < width), width]
+    pieces: Pieces = [(value, b - a) for a, b in itertools.pairwise(edges)]
+    sizes = [shape[d] for d in range(len(shape)) if d not in (batch, lane)]
+    return Rows(shape, batch, lane, dict.fromkeys(itertools.product(*map(range, sizes)), pieces), node)
+
+
+def select_scatter(self: Lowering, node: fx.Node, base: Any, source: Any, dim: int, index: int) -> Rows:
+    dim %= len(node.meta["val"].shape)
     index %= node.meta["val"].shape[dim]
-    return slice_scatter(self, node, base, unsqueeze(self, node, source, dim), dim, index, index + 1)
+    if isinstance(source, Rows):
+        source = unsqueeze(self, node, source, dim)
+    return slice_scatter(self, node, base, source, dim, index, index + 1)
+
+
+def as_strided(self: Lowering, node: fx.Node, value: Any, *layout: Any) -> Any:
+    """What torch's own derivative of an assignment writes for columns."""
+    for dim, first, last, is_one in _chosen(node, *layout):
+        if is_one:
+            value = select(self, node, value, dim, first)
+        else:
+            value = slice_(self, node, value, dim, first, last)
+    return value
+
+
+def as_strided_scatter(self: Lowering, node: fx.Node, base: Any, source: Any, *layout: Any) -> Any:
+    chosen = [c for c in _chosen(node, *layout) if c[3] or c[2] - c[1] < node.meta["val"].shape[c[0]]]
+    if len(chosen) > 1:
+        raise Unsupported("an assignment to some of several dimensions")
+    for dim, first, last, is_one in chosen:
+        if is_one:
+            return select_scatter(self, node, base, source, dim, first)
+        return slice_scatter(self, node, base, source, dim, first, last)
+    return source
+
+
+def _chosen(
+    node: fx.Node, size: Sequence[int], stride: Sequence[int], offset: int | None = 0
+) -> list[tuple[int, int, int, bool]]:
+    """Dimensions of a tensor, the last first: where what has these sizes and strides begins, ends, or is one."""
+    source: Any = node.args[0]
+    shape, strides = source.meta["val"].shape, source.meta["val"].stride()
+    left, wanted, at = list(zip(size, stride, strict=True)), [], offset or 0
+    for dim, step in sorted(enumerate(strides), key=lambda d: -d[1]):
+        first, at = divmod(at, step)
+        if left and left[0][1] == step and first + left[0][0] <= shape[dim]:
+            wanted.append((dim, first, first + left.pop(0)[0], False))
+        else:
+            wanted.append((dim, first, first + 1, True))
+    if left or at:
+        raise Unsupported("an assignment to what is not a range of columns")
+    return sorted(wanted, reverse=True)
 
 
 # ---------------------------------------------------------------- reductions
@@ -581,6 +680,7 @@ def power(self: Lowering, node: fx.Node, value: Rows, exponent: float) -> Rows:
 
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     aten.mm.default: mm,
+    aten.bmm.default: bmm,
     aten.addmm.default: addmm,
     aten.mv.default: mv,
     aten.permute.default: permute,
@@ -598,7 +698,10 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     aten.cat.default: cat,
     aten.slice_scatter.default: slice_scatter,
     aten.select_scatter.default: select_scatter,
+    aten.as_strided.default: as_strided,
+    aten.as_strided_scatter.default: as_strided_scatter,
     aten._to_copy.default: to_copy,
+    aten.copy.default: copy,
     aten.sum.dim_IntList: sum_,
     aten.sum.default: sum_,
     aten.mean.dim: mean,
@@ -628,6 +731,7 @@ _LIKE: dict[Any, Callable[..., float]] = {
     aten.full_like.default: lambda _, value, **__: value,
     aten.zeros_like.default: lambda *_, **__: 0.0,
     aten.ones_like.default: lambda *_, **__: 1.0,
+    aten.new_empty_strided.default: lambda *_, **__: math.nan,
 }
 _CONSTANTS: dict[Any, Callable[..., float]] = {
     aten.full.default: lambda size, value, **_: value,
@@ -636,6 +740,7 @@ _CONSTANTS: dict[Any, Callable[..., float]] = {
     aten.ones.default: lambda *_, **__: 1.0,
     aten.empty.memory_format: lambda *_, **__: math.nan,  # filled by what follows
     aten.empty_permuted.default: lambda *_, **__: math.nan,
+    aten.empty_strided.default: lambda *_, **__: math.nan,
     aten.fill.Scalar: lambda _, value: value,
 }
 

@@ -1,4 +1,7 @@
-"""Which operators of torch some code calls: the graph of them, made by calling the code on tensors without numbers."""
+"""Which operators of torch some code calls: the graph of them, made by calling the code on tensors without numbers.
+
+Torch's own fake tensors could do it too; they take twice the time, and importing them imports torch's compiler.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,35 @@ class Mutates(Exception):
     """An operator changes a tensor in place, which a plain list of operators cannot say."""
 
 
+class Recorded(Tensor):
+    """A tensor of the CPU without numbers: to the code that is recorded nothing shows that it is none.
+
+    Attributes:
+        like: a tensor of the meta device, of the same shape, strides and type.
+    """
+
+    like: Tensor
+    # else torch would make one of every result
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, like: Tensor) -> Recorded:
+        made: Recorded = Tensor._make_wrapper_subclass(
+            cls, like.shape, strides=like.stride(), dtype=like.dtype, device=_CPU
+        )
+        made.like = like
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        raise Unsupported(f"{func} on a tensor of a step that has been captured")
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return f"Recorded({list(self.shape)}, {self.dtype})"
+
+
 class Recorder(TorchDispatchMode):
-    """Notes every operator that is called while it is active, on tensors of the meta device.
+    """Notes every operator that is called while it is active, on tensors without numbers.
 
     Attributes:
         graph: what was called, in order; each node's ``meta`` holds the result ("val") and the caller's line ("stack_trace").
@@ -45,13 +75,12 @@ class Recorder(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # to say that torch.compile is to leave this alone would import it, which takes a second
 
-    def input(self, name: str, value: Tensor) -> Tensor:
-        node = self.graph.placeholder(f"{name}_{len(self._alive)}")
-        self._note(node, value)
-        return value
+    def input(self, shape: Sequence[int], dtype: torch.dtype) -> Recorded:
+        like = torch.empty(shape, dtype=dtype, device=_META)
+        return self._noted(self.graph.placeholder(f"input{len(self._alive)}"), Recorded(like))
 
     def output(self, values: Sequence[Tensor | None]) -> None:
-        self.graph.output([None if v is None else self._node_of(v) for v in values])
+        self.graph.output([self._node_of(v) for v in values])
         self.graph.eliminate_dead_code()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -63,14 +92,18 @@ class Recorder(TorchDispatchMode):
             if result is not NotImplemented:
                 return result
         if func in _READS:
+            if not isinstance(
+                args[0], Recorded
+            ):  # a number that is there already; whoever calls watches where it comes from
+                return func(*args, **kwargs)
             raise Unsupported("a branch on the values of tensors", self._line())
         if func is _LIFT:
             return self._constant(args[0])
         if func._schema.is_mutable:
             raise Mutates(str(func))
-        args, kwargs = tree_map(self._on_meta, (args, kwargs))
-        nodes, named = tree_map(lambda v: self._node_of(v) if isinstance(v, Tensor) else v, (args, kwargs))
         has_device = "device" in kwargs or not _tensors_in((args, kwargs))
+        nodes, named = tree_map(self._node_of, (args, kwargs))
+        args, kwargs = tree_map(_like, (args, kwargs))
         result = _shaped(func, args)
         if result is None:
             result = func(*args, **({**kwargs, "device": _META} if has_device else kwargs))
@@ -81,35 +114,32 @@ class Recorder(TorchDispatchMode):
         if line is not None:
             node.meta["stack_trace"] = line
         if isinstance(result, Tensor):
-            self._note(node, result)
-        else:
-            node.meta["val"] = result
-            for n, part in enumerate(result):
-                if isinstance(part, Tensor):
-                    self._note(self.graph.call_function(operator.getitem, (node, n)), part)
-        return result
+            return self._noted(node, Recorded(result))
+        node.meta["val"] = result
+        return type(result)(
+            self._noted(self.graph.call_function(operator.getitem, (node, n)), Recorded(part))
+            if isinstance(part, Tensor)
+            else part
+            for n, part in enumerate(result)
+        )
 
-    def _on_meta(self, value: Any) -> Any:
-        if isinstance(value, Tensor) and value.device != _META:
-            return self._constant(value)
-        return value
-
-    def _constant(self, value: Tensor) -> Tensor:
+    def _constant(self, value: Tensor) -> Recorded:
         """A tensor that is there already, as one without numbers."""
         name = f"constant{len(self.constants)}"
         self.constants[name] = value
-        result = torch.empty_like(value, device=_META)
-        self._note(self.graph.create_node("get_attr", name), result)
-        return result
+        return self._noted(self.graph.create_node("get_attr", name), Recorded(torch.empty_like(value, device=_META)))
 
-    def _note(self, node: fx.Node, value: Tensor) -> None:
+    def _noted(self, node: fx.Node, value: Recorded) -> Recorded:
         node.meta["val"] = value
         self._nodes[id(value)] = node
         self._alive.append(value)
+        return value
 
-    def _node_of(self, value: Tensor) -> fx.Node:
-        if id(value) not in self._nodes:
-            raise Unsupported("a tensor that is neither input, state, parameter nor buffer")
+    def _node_of(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if not isinstance(value, Recorded):
+            value = self._constant(value)
         return self._nodes[id(value)]
 
     @staticmethod
@@ -158,6 +188,12 @@ def _promoted(values: Sequence[Any]) -> torch.dtype | None:
     """The type of real numbers; None for what is not all of one type."""
     types = {v.dtype for v in values if isinstance(v, Tensor)}
     return types.pop() if len(types) == 1 and all(t.is_floating_point for t in types) else None
+
+
+def _like(value: Any) -> Any:
+    if isinstance(value, Recorded):
+        return value.like
+    return torch.empty_like(value, device=_META) if isinstance(value, Tensor) else value
 
 
 def _tensors_in(value: Any) -> bool:

@@ -16,12 +16,32 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.utils._pytree import tree_map
 
 from . import free
 from .graph import Graph, Node
 from .operators import ATEN, TABLE, aten
 
 Piece = Node | float
+VIEWS = frozenset(
+    (
+        aten.slice.Tensor,
+        aten.select.int,
+        aten.view.default,
+        aten.expand.default,
+        aten.permute.default,
+        aten.unsqueeze.default,
+        aten.squeeze.dim,
+        aten.squeeze.dims,
+        aten.as_strided.default,
+    )
+)
+"""What leaves a tensor of equal numbers one."""
+ASSIGNMENTS = frozenset(
+    (aten.slice_scatter.default, aten.select_scatter.default, aten.as_strided_scatter.default, aten.copy.default)
+)
+MOST_NUMBERS = 4096
+"""A larger constant would make a program's text long."""
 
 
 class Unsupported(Exception):
@@ -100,15 +120,13 @@ class Lowering:
 
     def _run(self, traced: fx.Graph, constants: Mapping[str, torch.Tensor], inputs: Sequence[Node]) -> Any:
         self.values = {}
+        self.dtype = next(n.meta["val"].dtype for n in traced.nodes if n.op == "placeholder")
         given = iter(inputs)
         for node in traced.nodes:
             if node.op == "placeholder":
                 self.values[node] = self._leaf(node, next(given))
             elif node.op == "get_attr":
-                constant = constants[str(node.target)]
-                if constant.numel() != 1:
-                    raise Unsupported("a tensor that is neither input, state, parameter nor buffer")
-                self.values[node] = constant.item()
+                self.values[node] = self._number_or(constants[str(node.target)])
             elif node.op == "output":
                 return fx.map_arg(node.args[0], self.values.__getitem__)
             else:
@@ -119,6 +137,10 @@ class Lowering:
         args = fx.map_arg(node.args, self.values.__getitem__)
         kwargs = fx.map_arg(node.kwargs, self.values.__getitem__)
         try:
+            if any(isinstance(a, Rows | Node) for a in _flat((args, kwargs))):
+                args, kwargs = tree_map(
+                    lambda a: self._constant(a) if isinstance(a, torch.Tensor) else a, (args, kwargs)
+                )
             if not any(isinstance(a, Rows) for a in _flat((args, kwargs))):
                 return self._without_rows(node, args, kwargs)
             if node.target in ATEN:
@@ -130,6 +152,10 @@ class Lowering:
         except Unsupported as reason:
             reason.where = reason.where or _where(node)
             raise
+        except _Again:
+            raise
+        except Exception as error:  # an argument that no rule here thought of: the cell still runs, in the reference
+            raise Unsupported(f"this use of the operator {node.target} ({error})", _where(node)) from error
 
     # ---------------------------------------------------------------- leaves, and what has no rows
 
@@ -152,16 +178,36 @@ class Lowering:
         if target in self.handlers.identities:
             return args[0]
         value = node.meta["val"]
+        if self.batch in getattr(value, "shape", ()) and target in ASSIGNMENTS:
+            return self.handlers.with_rows[target](self, node, *args, **kwargs)
         if not nodes:
-            numbers = target(*_as_tensors(target, args), **kwargs)
-            if numbers.numel() != 1:
-                raise Unsupported(f"a constant tensor, made by {target}")
-            return numbers.item()
+            return (
+                args[0]
+                if target in VIEWS and not isinstance(args[0], torch.Tensor)
+                else self._number_or(target(*_as_tensors(target, args), **kwargs))
+            )
         if self.batch in getattr(value, "shape", ()):
             if target is aten.expand.default:  # a broadcast is one anyway
                 return args[0]
             raise Unsupported(f"{target} of weights alone that makes a batch")
         return free.call(self.graph, target, args, kwargs, value)
+
+    @staticmethod
+    def _number_or(value: Any) -> Any:
+        return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+
+    def _constant(self, value: torch.Tensor) -> Node:
+        """A tensor that the cell's code brings along, as a free node that holds its numbers."""
+        if self.batch in value.shape or value.numel() > MOST_NUMBERS:
+            raise Unsupported(
+                f"a constant of shape {tuple(value.shape)}: up to {MOST_NUMBERS} numbers are part of a program, "
+                "a larger one is registered as a buffer"
+            )
+        is_bool = value.dtype == torch.bool
+        if not is_bool and torch.promote_types(value.dtype, self.dtype) != self.dtype:
+            raise Unsupported(f"a constant of {value.dtype} among {self.dtype}")
+        numbers = value.double().flatten().tolist()
+        return self.graph.node("constant", (), numbers, kind="free", shape=value.shape, is_bool=is_bool)
 
     # ---------------------------------------------------------------- cutting
 
@@ -307,9 +353,8 @@ class Lowering:
         else:
             yield from (a for _ in spans)
 
-    def product(self, rows: Rows, weight: Node, node: fx.Node) -> list[tuple[Piece, int]]:
+    def product(self, pieces: list[tuple[Piece, int]], weight: Node, node: fx.Node) -> list[tuple[Piece, int]]:
         """Rows (K) times a free (K, n), in the pieces that were asked for."""
-        (pieces,) = rows.parts.values()
         groups: list[list[tuple[Piece, int]]] = []
         for piece in pieces:
             if groups and self._go_together(groups[-1][-1][0], piece[0]):
@@ -405,7 +450,9 @@ def _as_tensors(target: Any, args: Any) -> list[Any]:
     """Arguments of an operator, with numbers as tensors where it wants those."""
     wanted = [str(argument.type) for argument in target._schema.arguments]
     return [
-        torch.tensor(a) if isinstance(a, bool | int | float) and "Tensor" in kind else a
+        torch.tensor(a, dtype=torch.float64 if isinstance(a, float) else None)
+        if isinstance(a, bool | int | float) and "Tensor" in kind
+        else a
         for a, kind in zip(args, wanted, strict=False)
     ]
 

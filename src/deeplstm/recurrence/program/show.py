@@ -130,6 +130,8 @@ def _expression(node: Node) -> str:
         return f"{args[0]}.T @ {args[1]}, summed over rows and steps"
     if node.op == "total":
         return f"{args[0]}, summed over rows and steps"
+    if node.op == "constant":
+        return f"{len(node.attrs)} numbers"
     if node.op == "aten":
         return f"{str(node.attrs[0]).split('.')[1]}({', '.join(args)})"
     return f"{node.op}({', '.join(args)})"

@@ -154,7 +154,7 @@ def _check(op: Any, args: Any, attrs: Any, kind: Any, shape: Any, is_bool: Any) 
         and type(is_bool) is bool
         and (op in _RULES or op in TABLE)
         and _RULES.get(op, _is_elementwise)(op, args, attrs, shape)
-        and (kind == "rows") == (op not in ("weight", "outer", "total", "aten"))
+        and (kind == "rows") == (op not in ("weight", "constant", "outer", "total", "aten"))
         and (kind != "rows" or len(shape) == 1)
     )
     if is_right and kind == "rows" and op != "input":
@@ -218,6 +218,9 @@ def _is_torchs(op: str, args: Any, attrs: Any, shape: Any) -> bool:
 _RULES: dict[str, Callable[[str, Any, Any, Any], bool]] = {
     "input": lambda op, args, attrs, shape: args == () and [type(a) for a in attrs] == [str],
     "weight": lambda op, args, attrs, shape: args == () and [type(a) for a in attrs] == [str],
+    "constant": lambda op, args, attrs, shape: (
+        args == () and all(type(a) is float for a in attrs) and len(attrs) == math.prod(shape)
+    ),
     "linear": _is_linear,
     "slice": _is_slice,
     "cat": lambda op, args, attrs, shape: attrs == () and shape == (sum(a.width for a in args if _rows(a)),),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import llvmlite
@@ -21,6 +21,8 @@ from .host import Host
 from .layout import KERNEL, PREPARE
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+T = TypeVar("T")
+
 _lock = Lock()  # LLVM's compiler objects are not for two threads at once
 _kernels: WeakValueDictionary[str, Kernel] = WeakValueDictionary()  # those in use: equal layers share one
 
@@ -50,7 +52,14 @@ def compile_ir(text: str, host: Host) -> Kernel:
 
 
 def compiled(identity: str, emit: Callable[[], str], host: Host) -> Kernel:
-    """The kernel that goes by a name: in use already, from the cache, or compiled from what ``emit`` writes.
+    """The kernel that goes by a name, from what ``emit`` writes; see `machine_code`."""
+    return machine_code(identity, emit, host, _kernels, Kernel)
+
+
+def machine_code(
+    identity: str, emit: Callable[[], str], host: Host, known: WeakValueDictionary[str, T], made_of: Callable[[Any], T]
+) -> T:
+    """What is made of the engine that goes by a name: in use already, from the cache, or compiled from what ``emit`` writes.
 
     ``identity`` says everything that the module depends on, but for this package's own code and the host.
     """
@@ -68,14 +77,14 @@ def compiled(identity: str, emit: Callable[[], str], host: Host) -> Kernel:
         identity,
     )
     with _lock:
-        kernel = _kernels.get(key)
-        if kernel is None:
+        found = known.get(key)
+        if found is None:
             code = cache.load(key)
             if code is None:
                 code = _object_code(_with_attributes(emit(), host), host)
                 cache.store(key, code)
-            kernel = _kernels[key] = Kernel(_loaded(code, host))
-        return kernel
+            found = known[key] = made_of(_loaded(code, host))
+        return found
 
 
 @lru_cache(1)

@@ -15,7 +15,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 from ...call import Call
 from ...state import tensors_of
@@ -414,14 +414,10 @@ def _no_second_derivative(ctx: Any, *upstream: Any) -> Any:
 
 def _register() -> None:
     """Make the operators known to torch."""
-    forward = torch.library.custom_op(
-        "deeplstm::forward", _forward, mutates_args=(), schema=FORWARD, device_types="cpu"
-    )
+    forward = library.custom_op("deeplstm::forward", _forward, mutates_args=(), schema=FORWARD, device_types="cpu")
     forward.register_fake(_shapes)
     forward.register_autograd(_backward_rule, setup_context=_setup_context)
-    backward = torch.library.custom_op(
-        "deeplstm::backward", _backward, mutates_args=(), schema=BACKWARD, device_types="cpu"
-    )
+    backward = library.custom_op("deeplstm::backward", _backward, mutates_args=(), schema=BACKWARD, device_types="cpu")
     backward.register_fake(_gradient_shapes)
     backward.register_autograd(_no_second_derivative)
 

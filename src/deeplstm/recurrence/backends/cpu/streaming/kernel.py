@@ -6,11 +6,9 @@ import ctypes
 import sys
 from collections.abc import Sequence
 from functools import cache
-from threading import Lock
 from typing import Any
 from weakref import WeakValueDictionary
 
-import llvmlite
 import llvmlite.binding as llvm
 import torch
 from torch import Tensor
@@ -18,7 +16,6 @@ from torch import Tensor
 from ....program.inference import Inference, whole
 from ....program.interpret import straight_line
 from ....program.stages import stages
-from .. import cache as disk
 from .. import kernels, threads
 from ..host import Host, host
 from ..memory import Element
@@ -26,7 +23,6 @@ from .emit import KERNEL, OFFER, PARALLEL_FOR, emit
 from .layout import BARRIER, PACKED, Layout, layout
 
 _FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
-_lock = Lock()
 _compiled: WeakValueDictionary[str, Code] = WeakValueDictionary()
 
 
@@ -144,24 +140,4 @@ def weights_dtype(element: Element) -> torch.dtype:
 def compiled(text: str, host: Host) -> Code:
     """Compile a module, or take what an earlier call, or an earlier process, made of it."""
     _declare()
-    text = kernels._with_attributes(text, host)
-    key = disk.key_of(
-        sys.modules["deeplstm"].__version__,
-        llvmlite.__version__,
-        llvm.llvm_version_info,
-        llvm.get_process_triple(),
-        host.name,
-        host.features,
-        host.vector_bytes,
-        kernels._TUNING,
-        text,
-    )
-    with _lock, kernels._lock:
-        code = _compiled.get(key)
-        if code is None:
-            binary = disk.load(key)
-            if binary is None:
-                binary = kernels._object_code(text, host)
-                disk.store(key, binary)
-            code = _compiled[key] = Code(kernels._loaded(binary, host))
-        return code
+    return kernels.machine_code(text, lambda: text, host, _compiled, Code)

@@ -1,0 +1,176 @@
+"""Cells as people write them, with attributes, constants, branches on devices and assignments: compiled where it can be, and
+otherwise run by the reference with a warning. Never another result, never an error that the cell itself would not raise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.checks import assert_same
+from torch import nn
+
+import deeplstm
+
+IN, H = 3, 4
+
+
+class Cell(nn.Module):
+    """A cell whose step is a function of itself, x and h."""
+
+    state_size, input_size = H, IN
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.a, self.b = nn.Linear(IN, H), nn.Linear(H, H)
+        self.number, self.vector = torch.tensor(0.5), torch.tensor([0.1, 0.2, 0.3, 0.4])
+
+    def forward(self, x, h):
+        new = self.function(self, x, h)
+        return new, new
+
+
+class Steep(torch.autograd.Function):
+    """A gradient that is not the derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+def in_place(c, x, h):
+    z = c.a(x)
+    z += c.b(h)
+    return z.tanh_()
+
+
+def assigned(c, x, h):
+    z = x.new_zeros(x.shape[0], H)
+    z[:, :2] = c.a(x)[:, :2]
+    z[:, 3] = 0.5
+    return torch.tanh(z + c.b(h))
+
+
+def filled(c, x, h):
+    z, new = torch.empty_like(h), torch.tanh(c.a(x) + c.b(h))
+    z[:, :1] = new[:, 1:2]
+    z[:, 1:3] = h[:, :2] * new[:, 2:]
+    z[:, 3] = new[:, 0]
+    return torch.cat([z, new[:, :3]], 1)[:, 1:5]
+
+
+def gate_without_gradient(c, x, h):
+    with torch.no_grad():
+        gate = torch.sigmoid(c.b(h))
+    return torch.tanh(c.a(x) + h * gate)
+
+
+def by_device(c, x, h):
+    z = c.a(x) + c.b(h)
+    return torch.tanh(z) if x.device.type == "cpu" and not x.is_cuda else torch.relu(z)
+
+
+def heads(c, x, h):
+    recurrent = torch.einsum("bhi,hij->bhj", h.view(-1, 2, 2), c.b.weight.view(2, 4, 2)[:, :2])
+    return torch.tanh(c.a(x) + recurrent.flatten(1))
+
+
+def heads_first(c, x, h):
+    recurrent = torch.bmm(h.view(-1, 2, 2).transpose(0, 1), c.b.weight.view(2, 2, 4)[:, :, 1:3])
+    return torch.tanh(c.a(x) + recurrent.transpose(0, 1).reshape(-1, 4))
+
+
+COMPILED = {
+    "item of an attribute": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * c.number.item()),
+    "float of an attribute": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * float(c.number)),
+    "a number as an attribute": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * c.number),
+    "a vector as an attribute": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * c.vector),
+    "a constant": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * x.new_tensor(0.25)),
+    "constants": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * torch.tensor([0.1, 0.2, 0.3, 0.4])),
+    "arange": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * (torch.arange(H) // 2 + 1)),
+    "eye": lambda c, x, h: torch.tanh(c.a(x) + h @ (torch.eye(H, dtype=x.dtype) * 0.9 - c.b.weight)),
+    "antisymmetric": lambda c, x, h: torch.tanh(c.a(x) + h @ (c.b.weight.triu(1) - c.b.weight.triu(1).T)),
+    "a constant mask": lambda c, x, h: torch.where(
+        torch.tensor([True, False] * 2), torch.tanh(c.a(x) + c.b(h)), h * 0.5
+    ),
+    "a tensor made on the device": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) + torch.ones(1, H, device=x.device)),
+    "a derivative of one's own": lambda c, x, h: Steep.apply(c.a(x) + c.b(h)),
+    "a detached state": lambda c, x, h: torch.tanh(c.a(x) + c.b(h.detach())),
+    "masked_fill": lambda c, x, h: (c.a(x) + c.b(h)).masked_fill(h > 0.5, 0.5),
+    "einsum of two": lambda c, x, h: torch.tanh(c.a(x) + torch.einsum("bi,oi->bo", h, c.b.weight)),
+    "heads": heads,
+    "heads first": heads_first,
+    "in place": in_place,
+    "assigned columns": assigned,
+    "columns filled one by one": filled,
+    "a gate without a gradient": gate_without_gradient,
+    "by device": by_device,
+}
+
+LEFT = {
+    "by value": (
+        lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) if x.sum() > 0 else h,
+        "a branch on the values of tensors",
+    ),
+    "as numpy": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) * float(x.detach().numpy().shape[1]), ".numpy()"),
+    "as a list": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) * (len(x.tolist()) > 0), ".tolist()"),
+    "cumsum": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h)).cumsum(1) * 0.1, "aten.cumsum"),
+    "a large constant": (
+        lambda c, x, h: torch.tanh(c.a(x) + (h @ torch.linspace(0, 1, 5000, dtype=h.dtype).view(4, -1))[:, :4]),
+        "registered as a buffer",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def every_backend(monkeypatch):
+    monkeypatch.delenv("DEEPLSTM_BACKENDS")
+
+
+def runs(cell, backend, x):
+    def call():
+        with deeplstm.backend(backend):
+            return deeplstm.Recurrent(cell)(x)
+
+    return call
+
+
+def cell_and_x(function):
+    torch.manual_seed(0)
+    return Cell(function).double(), torch.randn(6, 3, IN, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("function", COMPILED.values(), ids=COMPILED)
+def test_it_is_compiled(function):
+    cell, x = cell_and_x(function)
+    assert_same(runs(cell, "cpu", x), runs(cell, "reference", x), [x, *cell.parameters()])
+
+
+@pytest.mark.parametrize(("function", "what"), LEFT.values(), ids=LEFT)
+def test_it_is_left_to_the_reference(function, what):
+    cell, x = cell_and_x(function)
+    with pytest.warns(UserWarning, match="runs on the reference") as warned:
+        deeplstm.Recurrent(cell)(x)
+    assert what in str(warned[0].message)
+    assert_same(runs(cell, "auto", x), runs(cell, "reference", x), [x, *cell.parameters()])
+
+
+def test_an_attribute_that_changes_is_read_anew():
+    cell, x = cell_and_x(COMPILED["a vector as an attribute"])
+    before = runs(cell, "cpu", x)()[0]
+    cell.vector.mul_(2)
+    after = runs(cell, "cpu", x)()[0]
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, runs(cell, "reference", x)()[0])
+
+
+def test_a_cell_that_is_wrong_raises_its_own_error():
+    cell, x = cell_and_x(lambda c, x, h: torch.tanh(c.a(x) + c.b(x)))
+    with (
+        pytest.warns(UserWarning, match="runs on the reference"),
+        pytest.raises(RuntimeError, match="mat1 and mat2 shapes"),
+    ):
+        runs(cell, "auto", x)()
