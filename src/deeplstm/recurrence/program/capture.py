@@ -8,16 +8,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
-from torch._decomp import _core_aten_decompositions_post_autograd
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ...cells.mark import collecting, found_mark
+from .decompositions import decompositions
 from .graph import Graph, Node
 from .lower import lower
 from .record import Mutates, Recorder
@@ -182,10 +182,11 @@ def _recorded(forward: Callable[..., list[Tensor]], s: Signature) -> Traced:
     pairs = [(o, u) for o, u in zip(outputs, upstream, strict=True) if o.requires_grad]
     gradients: Sequence[Tensor | None] = [None] * len(inputs)
     if pairs:
-        with recorder:  # with a graph of the gradients too: else torch adds them up in place
-            gradients = torch.autograd.grad(
-                [o for o, _ in pairs], inputs, [u for _, u in pairs], create_graph=True, allow_unused=True
-            )
+        with recorder:
+            # a sum, for upstream gradients given to torch import half a second of symbolic shapes;
+            # and with a graph of the gradients, else torch adds them up in place
+            total = sum(((o * u).sum() for o, u in pairs), start=outputs[0].new_zeros(()))
+            gradients = torch.autograd.grad(total, inputs, create_graph=True, allow_unused=True)
     recorder.output([*outputs, *gradients])
     return (recorder.graph, recorder.constants), outputs
 
@@ -259,13 +260,6 @@ def check_outputs(outputs: list[Tensor], s: Signature) -> None:
             raise Unsupported(
                 f"a new state of shape {('B', *value.shape[1:])} and {value.dtype}, where (B, {width}) is expected"
             )
-
-
-@cache
-def decompositions() -> Any:
-    table = _core_aten_decompositions_post_autograd()
-    table.pop(torch.ops.aten.select_scatter.default, None)  # it becomes a mask made of an arange
-    return table
 
 
 def call_of(cell: nn.Module) -> Callable[..., tuple[Tensor, Any]]:

@@ -20,12 +20,12 @@ from .capture import (
     Joiner,
     Signature,
     check_outputs,
-    decompositions,
     fake,
     first_of,
     inputs_like,
     made_functional,
 )
+from .decompositions import decompositions
 from .graph import Graph, Node, order
 from .lower import lower
 from .record import Recorder

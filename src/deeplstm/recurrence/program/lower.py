@@ -731,6 +731,7 @@ _LIKE: dict[Any, Callable[..., float]] = {
     aten.full_like.default: lambda _, value, **__: value,
     aten.zeros_like.default: lambda *_, **__: 0.0,
     aten.ones_like.default: lambda *_, **__: 1.0,
+    aten.empty_like.default: lambda *_, **__: math.nan,
     aten.new_empty_strided.default: lambda *_, **__: math.nan,
 }
 _CONSTANTS: dict[Any, Callable[..., float]] = {

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,6 +22,7 @@ from .rows import Unsupported
 _META, _CPU = torch.device("meta"), torch.device("cpu")
 _LIFT = aten.lift_fresh.default
 _REDUCTIONS = frozenset((aten.sum.dim_IntList, aten.mean.dim, aten.amax.default, aten.amin.default))
+_LIKE = frozenset((aten.empty_like.default, aten.zeros_like.default, aten.ones_like.default, aten.full_like.default))
 _READS = frozenset((aten._local_scalar_dense.default, aten.nonzero.default))
 
 
@@ -104,7 +106,7 @@ class Recorder(TorchDispatchMode):
         has_device = "device" in kwargs or not _tensors_in((args, kwargs))
         nodes, named = tree_map(self._node_of, (args, kwargs))
         args, kwargs = tree_map(_like, (args, kwargs))
-        result = _shaped(func, args)
+        result = _shaped(func, args, kwargs)
         if result is None:
             result = func(*args, **({**kwargs, "device": _META} if has_device else kwargs))
         if "device" in named:
@@ -156,7 +158,7 @@ class Recorder(TorchDispatchMode):
         return None
 
 
-def _shaped(func: Any, args: Sequence[Any]) -> Any:
+def _shaped(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """What an operator gives, where its shape is plain: torch's own rules are slow, and some import its compiler."""
 
     def made(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -166,7 +168,9 @@ def _shaped(func: Any, args: Sequence[Any]) -> Any:
         values = args[1:] if ATEN[func] == "where" else args
         dtype = torch.bool if TABLE[ATEN[func]].gives_bool else _promoted(values)
         shapes = [a.shape for a in args if isinstance(a, Tensor)]
-        return None if dtype is None else made(torch.broadcast_shapes(*shapes), dtype)
+        return None if dtype is None else made(numpy.broadcast_shapes(*shapes), dtype)
+    if func in _LIKE:
+        return made(args[0].shape, kwargs.get("dtype") or args[0].dtype)
     if func in (aten.mm.default, aten.addmm.default):
         left, right = args[-2:]
         return made((left.shape[0], right.shape[1]), left.dtype)

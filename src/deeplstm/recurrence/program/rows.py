@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 from torch import fx
 from torch.utils._pytree import tree_map
@@ -137,11 +138,12 @@ class Lowering:
         args = fx.map_arg(node.args, self.values.__getitem__)
         kwargs = fx.map_arg(node.kwargs, self.values.__getitem__)
         try:
-            if any(isinstance(a, Rows | Node) for a in _flat((args, kwargs))):
+            kinds = {type(a) for a in _flat((args, kwargs))}
+            if torch.Tensor in kinds and (Rows in kinds or Node in kinds):
                 args, kwargs = tree_map(
                     lambda a: self._constant(a) if isinstance(a, torch.Tensor) else a, (args, kwargs)
                 )
-            if not any(isinstance(a, Rows) for a in _flat((args, kwargs))):
+            if Rows not in kinds:
                 return self._without_rows(node, args, kwargs)
             if node.target in ATEN:
                 return self._elementwise(ATEN[node.target], node, args, kwargs)
@@ -287,7 +289,7 @@ class Lowering:
     def apply(self, name: str | Callable[..., Piece], node: fx.Node, args: Sequence[Any]) -> Rows:
         """An elementwise operator on rows, free tensors and numbers, by torch's rules of broadcasting."""
         shapes = [a.shape for a in args if isinstance(a, Rows | Node)]
-        shape = tuple(torch.broadcast_shapes(*shapes))
+        shape = tuple(numpy.broadcast_shapes(*shapes))
         ranks = len(shape)
         rows = [a for a in args if isinstance(a, Rows)]
         batches = {a.batch + ranks - len(a.shape) for a in rows}
