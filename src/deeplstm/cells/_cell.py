@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 Noise = dict[str, Tensor]
+_has_autocast = cache(torch.amp.is_autocast_available)
 
 
 def raise_all(name: str, complaints: Iterable[str]) -> None:
@@ -58,7 +60,7 @@ def probability_complaints(**probabilities: object) -> list[str]:
 def is_autocast(x: Tensor | str) -> bool:
     """Whether products with x, or on this type of device, are autocast, so that dtypes may differ."""
     kind = x if isinstance(x, str) else x.device.type
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return _has_autocast(kind) and torch.is_autocast_enabled(kind)
 
 
 def options_in(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from ..recurrence.call import (
 )
 from ..recurrence.scan import Memory, scan
 
+_CPU = torch.device("cpu")
+
 
 class Recurrent(nn.Module):
     """Run a cell over time, in one or both directions.
@@ -120,7 +122,7 @@ class Recurrent(nn.Module):
         T, B = x.shape[:2]
         initial = initial_state(cell, x) if state is None or resets is not None else None
         noise = weights = None
-        if hasattr(cell, "draw_noise"):  # a built-in cell; see cells/_cell.py
+        if hasattr(type(cell), "draw_noise"):  # a built-in cell; see cells/_cell.py
             noise, weights = cell.draw_noise(T, B, like=x), cell.draw_weights()  # type: ignore[operator]
         return scan(
             cell,
@@ -136,19 +138,19 @@ class Recurrent(nn.Module):
         )
 
     def _check(self, x: Tensor, state: Any, lengths: Any, resets: Any) -> None:
-        name, given = f"Recurrent({type(self.cell).__name__})", tuple(x.shape)
         size = self.input_size
         if x.dim() < 2 or (size is not None and (x.dim() != 3 or x.shape[-1] != size)):
-            order = "T, B" if not self.batch_first else "B, T"
-            given = (given[1], given[0], *given[2:]) if self.batch_first and len(given) >= 2 else given
+            order, given = "T, B", tuple(x.shape)
+            if self.batch_first:
+                order, given = "B, T", (given[1], given[0], *given[2:]) if len(given) >= 2 else given
             raise ValueError(
-                f"{name} got input of shape {given}, but ({order}, {size or '...'}) is expected"
+                f"{self._name} got input of shape {given}, but ({order}, {size or '...'}) is expected"
                 + (f", since the cell has input_size={size}" if size else "")
                 + ". Check the dimensions of the input, or build the cell for this size."
             )
         complaints: list[str] = []
         same_dtype = size is not None and not is_autocast(x)
-        weight = next((p for p in self.parameters() if p.is_floating_point()), None)
+        weight = _first_weight(self.cell)
         if weight is not None:
             if x.device != weight.device:
                 complaints.append(f"input is on {x.device}, the weights are on {weight.device}: move one of them")
@@ -159,19 +161,31 @@ class Recurrent(nn.Module):
             one = state_shapes(self.cell, B)
             misshapen = state_complaints(state, (one, one) if self.bidirectional else one, x)
             complaints += misshapen or (state_dtype_complaints(state, x.dtype) if same_dtype else [])
-        complaints += checked_lengths(lengths, T, B, torch.device("cpu"))[1] + resets_complaints(resets, T, B)
+        complaints += checked_lengths(lengths, T, B, _CPU)[1] + resets_complaints(resets, T, B)
         if complaints:
-            raise ValueError(f"{name}, input of shape (T, B, ...) = {given}: {'; '.join(complaints)}.")
+            raise ValueError(f"{self._name}, input of shape (T, B, ...) = {tuple(x.shape)}: {'; '.join(complaints)}.")
+
+    @property
+    def _name(self) -> str:
+        return f"Recurrent({type(self.cell).__name__})"
 
     def extra_repr(self) -> str:
         flags = ("batch_first", "bidirectional", "reverse")
         return ", ".join(f"{flag}=True" for flag in flags if getattr(self, flag))
 
 
+def _first_weight(module: nn.Module) -> Tensor | None:
+    """A parameter that holds real numbers; nearly always a module's own first one, where a search takes long."""
+    for weight in module._parameters.values():
+        if weight is not None and weight.is_floating_point():
+            return weight
+    return next((p for p in module.parameters() if p.is_floating_point()), None)
+
+
 def initial_state(cell: nn.Module, x: Tensor) -> Any:
     """What a cell starts from: its own ``initial_state(batch_size)``, or zeros."""
     B = x.shape[1]
-    if hasattr(cell, "initial_state"):
+    if hasattr(type(cell), "initial_state"):  # of the class: what a module lacks takes it long to say
         return cell.initial_state(B)  # type: ignore[operator]
     dtype = x.dtype
     if not dtype.is_floating_point:  # a cell that looks numbers up in a table

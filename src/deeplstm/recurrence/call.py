@@ -46,8 +46,9 @@ def name_of(step: Step) -> str:
 def is_cell(module: Any) -> bool:
     """Whether a module says the size of a state, which is what makes it a cell."""
     size = getattr(module, "state_size", None)
-    sizes = size if isinstance(size, tuple) else (size,)
-    return isinstance(module, nn.Module) and len(sizes) > 0 and all(isinstance(s, int) for s in sizes)
+    if not isinstance(size, tuple):
+        return isinstance(size, int) and isinstance(module, nn.Module)
+    return isinstance(module, nn.Module) and len(size) > 0 and all(isinstance(s, int) for s in size)
 
 
 def state_shapes(cell: nn.Module, B: int) -> Any:
@@ -117,8 +118,9 @@ def state_complaints(state: Any, wanted: Any, like: Tensor, what: str = "state")
     """What is wrong with a state whose shapes should be ``wanted``."""
     if shapes_of(state) != wanted:
         return [f"{what} has shapes {shapes_of(state)}, {wanted} is expected"]
-    moved = {str(t.device) for t in tensors_of(state)} - {str(like.device)}
-    return [f"{what} is on {', '.join(sorted(moved))}, but the input is on {like.device}"] if moved else []
+    device = like.device
+    moved = {str(t.device) for t in tensors_of(state) if t.device != device}
+    return [f"{what} is on {', '.join(sorted(moved))}, but the input is on {device}"] if moved else []
 
 
 def state_dtype_complaints(state: Any, dtype: torch.dtype) -> list[str]:

@@ -70,14 +70,12 @@ def scan(
     T, B = x.shape[:2]
     given_lengths, complaints = checked_lengths(lengths, T, B, x.device)
     complaints += resets_complaints(resets, T, B)
-    shapes = shapes_of(state)
-    bad = [s for s in _flat(shapes) if not isinstance(s, tuple) or s[:1] != (B,)]
     if isinstance(step, nn.Module) and is_cell(step):
         complaints += state_complaints(state, state_shapes(step, B), x)
-    elif bad:
-        complaints.append(f"state has shapes {shapes}, tensors with B={B} rows are expected")
+    elif any(not isinstance(s, tuple) or s[:1] != (B,) for s in _flat(shapes_of(state))):
+        complaints.append(f"state has shapes {shapes_of(state)}, tensors with B={B} rows are expected")
     if initial is not None:
-        complaints += state_complaints(initial, shapes, x, "initial")
+        complaints += state_complaints(initial, shapes_of(state), x, "initial")
     for name, mask in (noise or {}).items():
         if mask.dim() < 2 or mask.shape[0] not in (1, T) or mask.shape[1] != B:
             complaints.append(f"noise[{name!r}] has shape {tuple(mask.shape)}, (T or 1, B, ...) is expected")
@@ -87,7 +85,7 @@ def scan(
         complaints.append(f"trace={trace!r} is given, a list of names is expected")
     if complaints:
         raise ValueError(f"scan over {name_of(step)}, x of shape {tuple(x.shape)}: {'; '.join(complaints)}.")
-    state = map_state(lambda part: part, state)  # lists become tuples
+    state = _as_tuples(state)
     if resets is not None and initial is None:
         initial = map_state(torch.zeros_like, state)
     names = tuple(trace or ())
@@ -124,6 +122,11 @@ def scan_packed(
         return None
     y, final, _ = kernels.run(call)
     return y, final
+
+
+def _as_tuples(state: Any) -> Any:
+    """A state whose lists are tuples."""
+    return tuple(map(_as_tuples, state)) if isinstance(state, tuple | list) else state
 
 
 def _flat(shapes: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import free
 from .graph import Graph, Node, order
-from .operators import TABLE
+from .operators import TABLE, aten
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class _Writer:
         op, args = node.op, [self._argument(a) for a in node.args]
         if op == "aten":
             target, kwargs, *which = node.attrs
+            if target is aten.permute.default and node.args[1] == (1, 0):
+                return f"{args[0]}.t()"
             name = f"aten_{len(self.scope)}"
             self.scope[name] = target
             like = next((self.names[n] for n in node.inputs), None)
@@ -122,7 +124,7 @@ class _Writer:
             self.scope[name] = torch.tensor(node.attrs, dtype=torch.float64).view(node.shape)
             return f"{name}.to({'torch.bool' if node.is_bool else self.real})"
         if op == "linear":
-            return f"{args[0]} @ {args[1]}"
+            return f"torch.mm({args[0]}, {args[1]})"
         if op == "slice":
             return f"{args[0]}[:, {node.attrs[0]}:{node.attrs[0] + node.width}]"
         if op == "cat":

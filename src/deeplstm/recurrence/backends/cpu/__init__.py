@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,10 +19,25 @@ SMALL = 5e6
 """Multiplications below which torch's own kernels, where they know the cell, start faster than ours."""
 
 
+@functools.cache
+def _programs() -> ModuleType:
+    """What captures and generates; imported with the first call."""
+    from . import programs
+
+    return programs
+
+
+@functools.cache
+def _autograd() -> ModuleType:
+    from . import autograd
+
+    return autograd
+
+
 def why_not(call: Call) -> list[str]:
     """The reasons for which no kernel can be generated for a call."""
     try:
-        from .programs import ELEMENTS, known_of
+        known_of = _programs().known_of
     except ImportError as error:
         return [f"llvmlite, which makes machine code, cannot be imported: {error}"]
 
@@ -30,18 +47,24 @@ def why_not(call: Call) -> list[str]:
     known = known_of(cell)
     weights = known.weights(call)
     states = tensors_of(call.state)
+    shape, dtype, device = x.shape, x.dtype, x.device.type
     reasons = []
-    if x.device.type != "cpu":
+    if device != "cpu":
         reasons.append(f"the input is on {x.device}")
-    if x.dtype not in ELEMENTS:
-        reasons.append(f"the input is {x.dtype}, float32, float64 and bfloat16 have kernels")
-    elif others := {str(t.dtype) for t in (*weights.values(), *states) if t.dtype != x.dtype}:
-        reasons.append(f"the input is {x.dtype}, the weights or the state are {', '.join(sorted(others))}")
-    if x.dim() != (3 if call.batch_sizes is None else 2) or any(s.dim() != 2 for s in states) or _is_nested(call.state):
+    if dtype not in _programs().ELEMENTS:
+        reasons.append(f"the input is {dtype}, float32, float64 and bfloat16 have kernels")
+    elif any(t.dtype is not dtype for t in (*weights.values(), *states)):
+        others = {str(t.dtype) for t in (*weights.values(), *states)} - {str(dtype)}
+        reasons.append(f"the input is {dtype}, the weights or the state are {', '.join(sorted(others))}")
+    if (
+        len(shape) != (3 if call.batch_sizes is None else 2)
+        or any(s.dim() != 2 for s in states)
+        or _is_nested(call.state)
+    ):
         reasons.append("the input is not (T, B, I), or a state is not (B, n) or a tuple of such")
-    if 0 in x.shape or (call.lengths is not None and not bool(call.lengths.any())):
+    if 0 in shape or (call.lengths is not None and not bool(call.lengths.any())):
         reasons.append("there is no row with a step")
-    reasons += why_not_here(x.device.type)
+    reasons += why_not_here(device)
     if not reasons:
         try:
             call.notes["cpu"] = (known.programs(call, weights), weights)
@@ -77,9 +100,7 @@ def why_rather_not(call: Call) -> list[str]:
 
 def run(call: Call) -> tuple[Tensor, Any, dict[str, Tensor]]:
     """Run a call; see `scan`."""
-    from .autograd import Recurrence, forward, job
-    from .programs import Wanted
-
+    run = _autograd()
     programs, weights = call.notes["cpu"]
     states = tensors_of(call.state)
     if call.resets is not None:
@@ -90,15 +111,15 @@ def run(call: Call) -> tuple[Tensor, Any, dict[str, Tensor]]:
         wanted_weights = frozenset(n for n, w in weights.items() if w.requires_grad)
         wants_x = call.x.requires_grad
         gradient = wants_x or bool(wanted_weights) or any(s.requires_grad for s in states)
-    wanted = Wanted(
+    wanted = _programs().Wanted(
         gradient, wants_x, wanted_weights, memory=call.memory, trace=call.trace, resets=call.resets is not None
     )
-    this = job(call, programs, tuple(weights), wanted)
+    this = run.job(call, programs, tuple(weights), wanted)
     others = (*states, *weights.values())
     if gradient:
-        y, *rest = Recurrence.apply(this, call.x, *others)
+        y, *rest = run.Recurrence.apply(this, call.x, *others)
     else:
-        (y, *rest), _ = forward(this, call.x, others)
+        (y, *rest), _ = run.forward(this, call.x, others)
     finals, traces = rest[: this.states], rest[this.states :]
     state = tuple(finals) if isinstance(call.state, tuple) else finals[0]
     return y, state, dict(zip(call.trace, traces, strict=True))

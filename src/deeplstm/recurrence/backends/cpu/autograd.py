@@ -91,7 +91,7 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
     x = batch.enter(x)
     buffers: dict[str, Entry] = {"x": at_steps(x, batch)}
     rows: dict[Node, Tensor] = {step.x: x, **dict(zip(step.weights.values(), weights, strict=True))}
-    _noise(job, (*loop.known, *program.known), buffers, rows)
+    _noise(job, program.needs, buffers, rows)
     prepared = loop.prepare(*[rows[n] for n in loop.known])
     before = {name: t.contiguous() for name, t in zip(loop.before, prepared, strict=False)}
     buffers |= {name: at_steps(t, batch) for name, t in before.items()}
@@ -119,7 +119,8 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
             )
             buffers[name] = at_steps(whole_of[name], batch)
         whole = whole_of[name]
-        kept[node] = whole if whole.shape[1] == node.width else whole[:, place.column : place.column + node.width]
+        if node in program.shown:
+            kept[node] = whole if whole.shape[1] == node.width else whole.narrow(1, place.column, node.width)
     loop.run(batch, descending, buffers, prepared[len(before) :], x)
 
     rest: Iterator[Tensor] = iter(())
@@ -142,9 +143,7 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
     y, *traces = (batch.leave(r if r.is_contiguous() else r.contiguous()) for r in results[:shown])
     finals = [batch.unsorted(batch.end(s, t, descending)) for s, t in zip(all_slots, tables, strict=True)]
     saved = [whole_of[program.kept[whole.nodes[0][0]].buffer.name] for whole in program.wholes]
-    result_of = dict(zip(program.saved, results[shown:], strict=True))
-    apart = [result_of[n] for n in program.apart]
-    return [y, *finals, *traces], [x, *all_slots, *past, *saved, *apart]
+    return [y, *finals, *traces], [x, *all_slots, *past, *saved, *results[shown:]]
 
 
 def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -162,11 +161,13 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     def at(node: Node, tensor: Tensor) -> None:
         rows[node], buffers[node.name] = tensor, at_steps(tensor, batch)
 
+    needs = program.needs
     for whole in program.wholes:
         tensor = next(given)
         buffers[whole.name] = at_steps(tensor, batch)
         for node, column in whole.nodes:
-            rows[node] = tensor[:, column : column + node.width]
+            if node in needs:
+                rows[node] = tensor.narrow(1, column, node.width)
     for node in program.apart:
         at(node, next(given))
     at(step.x, x)
@@ -174,7 +175,6 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
         (step.dy, *step.dmarks.values()), (upstream[0], *upstream[1 + job.states :]), strict=True
     ):
         at(node, x.new_zeros(batch.rows, node.width) if gradient is None else batch.enter(gradient))
-    needs = {*loop.known, *program.known}
     _noise(job, needs, buffers, rows)
     for n, node in enumerate(step.states):
         read, write = at_slots(all_slots[n], batch.slots, job.call.reverse)
@@ -191,8 +191,7 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     for n, state in enumerate(states):
         carry = x.new_empty(2 * batch.B, state.shape[1])
         final = upstream[1 + n]
-        start = x.new_zeros(batch.B, state.shape[1]) if final is None else batch.sorted(final)
-        batch.begin(carry, start, batch.turns, descending)
+        batch.begin(carry, None if final is None else batch.sorted(final), batch.turns, descending)
         carries.append(carry)
         buffers[f"dnew{n}"], buffers[f"next dnew{n}"] = at_slots(carry, batch.turns, descending)
     dinitials = [x.new_zeros(batch.B, i.shape[1]) for i in initials]
@@ -202,11 +201,16 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
         place = loop.loop.kept[node]
         tensor = x.new_empty((batch.rows, node.width), dtype=torch.bool if node.is_bool else x.dtype)
         rows[node], buffers[place.buffer.name] = tensor, at_steps(tensor, batch)
-    totals = [x.new_zeros(batch.B, node.shape[0]) for node in program.totals]
-    buffers |= {loop.loop.totals[n].name: at_all_steps(t, batch) for n, t in zip(program.totals, totals, strict=True)}
+    totals = []
+    for width, nodes in program.totals.items():
+        block = x.new_zeros(len(nodes), batch.B, width)
+        totals.append((nodes, block))
+        first, size = block.data_ptr(), batch.B * width * block.element_size()
+        buffers |= {loop.loop.totals[n].name: (first + i * size, batch.zeros.address) for i, n in enumerate(nodes)}
     loop.run(batch, descending, buffers, prepared[len(loop.before) :], x)
 
-    rows |= {n: t.sum(0) for n, t in zip(program.totals, totals, strict=True)}
+    for nodes, block in totals:
+        rows |= dict(zip(nodes, (block.squeeze(1) if batch.B == 1 else block.sum(1)).unbind(), strict=True))
     results = dict(zip(program.results, program.after(*[rows[n] for n in program.known]), strict=True))
     dx = None
     if job.wanted.x:
@@ -218,7 +222,8 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
             dweights.append(None)
             continue
         found = program.dweights[name]
-        dweights.append(torch.zeros_like(weight) if found is None else results[found].view(weight.shape))
+        gradient = torch.zeros_like(weight) if found is None else results[found]
+        dweights.append(gradient if gradient.shape == weight.shape else gradient.view(weight.shape))
     return [dx, *dstates, *(batch.unsorted(d) for d in dinitials), *dweights]
 
 
@@ -250,12 +255,12 @@ def _resets(job: Job, name: str, written: Sequence[Entry] | None, initial: Tenso
 
 def _read(batch: Batch, slots: Tensor, descending: bool) -> Tensor:
     """What every step has read of a carried value: (rows, n)."""
-    return slots[batch.B :] if descending else _first(batch, slots)
+    return slots.narrow(0, batch.B, batch.rows) if descending else _first(batch, slots)
 
 
 def _written(batch: Batch, slots: Tensor, descending: bool) -> Tensor:
     """What every step has written."""
-    return _first(batch, slots) if descending else slots[batch.B :]
+    return _first(batch, slots) if descending else slots.narrow(0, batch.B, batch.rows)
 
 
 def _first(batch: Batch, slots: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ computed for them, and nothing that sums over rows has to leave them out. This i
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -14,16 +15,24 @@ import torch
 from torch import Tensor
 
 
+class Table:
+    """Numbers of rows, by step: (T + 1,) int64. ``address`` is what kernels are told of it."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows, self.address = rows, rows.data_ptr()
+        self.last = int(rows[-1])
+
+
 @dataclass(frozen=True)
 class Batch:
     """T steps of B rows.
 
     Attributes:
-        active: (T,) int64, how many rows (the first ones) have each step.
-        steps: (T + 1,) int64, rows of the steps before each.
-        slots: (T + 1,) int64, rows before each slot of a carried value: slot 0 has B rows, slot t + 1 those of step t.
-        turns: (T + 1,) int64, the same where two slots of B rows take turns.
-        zeros: (T + 1,) int64, the same where one slot stands for all steps.
+        active: how many rows (the first ones) have each step; of T numbers.
+        steps: rows of the steps before each.
+        slots: rows before each slot of a carried value: slot 0 has B rows, slot t + 1 those of step t.
+        turns: the same where two slots of B rows take turns.
+        zeros: the same where one slot stands for all steps.
         lengths: (B,) int64, sorted from the longest row down; None where all are T.
         order: (B,) the caller's number of each sorted row; None where they stand in order.
         is_packed: whether the caller's rows lie as ours do.
@@ -31,11 +40,11 @@ class Batch:
 
     T: int
     B: int
-    active: Tensor
-    steps: Tensor
-    slots: Tensor
-    turns: Tensor
-    zeros: Tensor
+    active: Table
+    steps: Table
+    slots: Table
+    turns: Table
+    zeros: Table
     lengths: Tensor | None = None
     order: Tensor | None = None
     is_packed: bool = False
@@ -43,7 +52,7 @@ class Batch:
     @cached_property
     def rows(self) -> int:
         """Of all steps together."""
-        return int(self.steps[-1])
+        return self.steps.last
 
     @cached_property
     def counts(self) -> list[int] | None:
@@ -64,8 +73,11 @@ class Batch:
     def past(self) -> Tensor:
         """(rows,): the row of the slots that holds what the step number of each row counts from: slot t for step t."""
         assert self.lengths is not None
-        row = torch.arange(self.rows) - self.steps[:-1].repeat_interleave(self.active)
-        return self.slots[:-1].repeat_interleave(self.active) + row
+        return self.slots.rows[:-1].repeat_interleave(self.active.rows) + self._row_of_its_step
+
+    @cached_property
+    def _row_of_its_step(self) -> Tensor:
+        return torch.arange(self.rows) - self.steps.rows[:-1].repeat_interleave(self.active.rows)
 
     def enter(self, given: Tensor) -> Tensor:
         """Rows of every step as the caller has them -> (rows, n)."""
@@ -94,40 +106,47 @@ class Batch:
         """(B, n), the same at every step -> (rows, n)."""
         if self.lengths is None:
             return one.expand(self.T, *one.shape).reshape(self.rows, -1)
-        row = torch.arange(self.rows) - self.steps[:-1].repeat_interleave(self.active)
-        return one.index_select(0, row)
+        return one.index_select(0, self._row_of_its_step)
 
     # ---------------------------------------------------------------- what is carried from step to step
 
-    def begin(self, slots: Tensor, start: Tensor, table: Tensor, descending: bool) -> None:
-        """Put (B, n) where each row's first step reads it."""
-        if not descending:
-            slots[: self.B] = start
-        elif self.lengths is None:
-            first = int(table[self.T])
-            slots[first : first + self.B] = start
+    def begin(self, slots: Tensor, start: Tensor | None, table: Table, descending: bool) -> None:
+        """Put (B, n), or zeros, where each row's first step reads it."""
+        if descending and self.lengths is not None:
+            slots[self._last(table)] = 0 if start is None else start
+            return
+        # a few rows: what torch does before it copies takes longer than the copy
+        first, size = self._bytes(slots, table.last if descending else 0)
+        if start is None:
+            ctypes.memset(first, 0, size)
         else:
-            slots[self._last(table)] = start
+            start = start.contiguous()
+            ctypes.memmove(first, start.data_ptr(), size)
 
-    def end(self, slots: Tensor, table: Tensor, descending: bool) -> Tensor:
+    def end(self, slots: Tensor, table: Table, descending: bool) -> Tensor:
         """What each row's last step has written: (B, n)."""
-        if descending:
-            return slots[: self.B].clone()
-        if self.lengths is None:
-            first = int(table[self.T])
-            return slots[first : first + self.B].clone()
-        return slots[self._last(table)]
+        if not descending and self.lengths is not None:
+            return slots[self._last(table)]
+        first, size = self._bytes(slots, 0 if descending else table.last)
+        result = slots.new_empty(self.B, slots.shape[1])
+        ctypes.memmove(result.data_ptr(), first, size)
+        return result
 
-    def _last(self, table: Tensor) -> Tensor:
+    def _bytes(self, slots: Tensor, row: int) -> tuple[int, int]:
+        """Where B rows of a carried value lie, and how many bytes they have."""
+        width = slots.shape[1] * slots.element_size()
+        return slots.data_ptr() + row * width, self.B * width
+
+    def _last(self, table: Table) -> Tensor:
         assert self.lengths is not None
-        return table[self.lengths] + torch.arange(self.B)
+        return table.rows[self.lengths] + torch.arange(self.B)
 
 
 @lru_cache(maxsize=64)
 def full(T: int, B: int) -> Batch:
     """Every row has all steps."""
-    steps = torch.arange(0, (T + 1) * B, B)
-    return Batch(T, B, torch.full((T,), B), steps, steps, *_short_tables(T, B))
+    steps = Table(torch.arange(0, (T + 1) * B, B))
+    return Batch(T, B, Table(torch.full((T,), B)), steps, steps, *_short_tables(T, B))
 
 
 def unequal(T: int, B: int, lengths: Tensor) -> Batch:
@@ -152,8 +171,8 @@ def _of_active(T: int, B: int, active: Tensor, lengths: Tensor, order: Tensor | 
     torch.cumsum(active, 0, out=steps[1:])
     slots = steps.new_zeros(T + 1)
     slots[1:] = steps[:-1] + B
-    return Batch(T, B, active, steps, slots, *_short_tables(T, B), lengths, order, is_packed)
+    return Batch(T, B, Table(active), Table(steps), Table(slots), *_short_tables(T, B), lengths, order, is_packed)
 
 
-def _short_tables(T: int, B: int) -> tuple[Tensor, Tensor]:
-    return (torch.arange(T + 1) % 2) * B, torch.zeros(T + 1, dtype=torch.int64)
+def _short_tables(T: int, B: int) -> tuple[Table, Table]:
+    return Table((torch.arange(T + 1) % 2) * B), Table(torch.zeros(T + 1, dtype=torch.int64))

@@ -13,31 +13,31 @@ from ...program.interpret import products, straight_line
 from ...program.split import Split
 from ...program.stages import Columns, stages
 from . import threads
-from .batch import Batch
+from .batch import Batch, Table
 from .emit import emit
 from .host import host
 from .kernels import compile_ir, compiled
 from .layout import layout
 from .memory import Element
 
-Entry = tuple[Tensor, int]
-"""What a kernel is told of a buffer: where it is, and the address of a table that has, at place t, the first row of step t."""
+Entry = tuple[Tensor | int, int]
+"""What a kernel is told of a buffer: where it is (or its address, if someone else keeps it), and the address of a table that
+has, at place t, the first row of step t."""
 
 
 def at_steps(rows: Tensor, batch: Batch) -> Entry:
     """Rows of every step, (rows, n)."""
-    return rows, batch.steps.data_ptr()
+    return rows, batch.steps.address
 
 
 def at_all_steps(rows: Tensor, batch: Batch) -> Entry:
     """Rows of the batch that are the same at every step, (B, n)."""
-    return rows, batch.zeros.data_ptr()
+    return rows, batch.zeros.address
 
 
-def at_slots(slots: Tensor, table: Tensor, descending: bool) -> tuple[Entry, Entry]:
+def at_slots(slots: Tensor, table: Table, descending: bool) -> tuple[Entry, Entry]:
     """Of a carried value: what a step reads, and what it writes."""
-    first = table.data_ptr()
-    read, write = (slots, first), (slots, first + table.element_size())
+    read, write = (slots, table.address), (slots, table.address + ctypes.sizeof(ctypes.c_int64))
     return (write, read) if descending else (read, write)
 
 
@@ -109,15 +109,15 @@ class CompiledLoop:
             batch.T,
             batch.T - 1 if descending else 0,
             -1 if descending else 1,
-            batch.active.data_ptr(),
+            batch.active.address,
             ctypes.addressof(shares),
             packed.data_ptr(),
             B == 1,
             parts,
         ]
         for name in self.names:
-            tensor, table = buffers[name]
-            entries += (tensor.data_ptr(), table)
+            place, table = buffers[name]
+            entries += (place if isinstance(place, int) else place.data_ptr(), table)
         entries += [s.data_ptr() for s in sources]
         context = self._context(*entries)
         address = ctypes.addressof(context)

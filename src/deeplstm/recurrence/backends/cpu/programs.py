@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import warnings
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from itertools import zip_longest
 from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ...call import Call
+from ...call import Call, name_of
 from ...program.capture import Signature, Step, call_of, capture
 from ...program.graph import Node
 from ...program.interpret import straight_line
@@ -23,6 +22,7 @@ from ...program.rows import Unsupported
 from ...program.stages import Buffer, Columns, Place
 from ...program.text import write
 from ...state import tensors_of
+from .attributes import Attributes
 from .compiled import CompiledLoop, needed
 from .memory import Element
 
@@ -31,6 +31,9 @@ ELEMENTS: dict[torch.dtype, Element] = {
     torch.float64: "float64",
     torch.bfloat16: "bfloat16",
 }
+
+MANY = 16
+"""Values of a cell's attributes after which a word is said about it."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,12 @@ class Forward:
         kept: nodes that the loop keeps, and the buffers they are columns of, each with its width.
         wholes: the buffers among those that hold saved nodes, in the order in which they are saved.
         apart: the other saved nodes.
+        needs: what is read before and after the loop, as rows.
         known: what ``after`` reads: weights, x, noise, states before and after each step, kept nodes.
-        after: gives y, traces and saved nodes, (rows, width), but for those that ``direct`` has.
-        direct: y, traces and saved nodes in order: the number of a state, a kept node, or None where ``after`` gives it.
+        after: gives y, traces and the nodes saved apart, (rows, width), but for those that ``direct`` has.
+        shown: kept nodes that ``after`` or a result reads.
+        direct: y, traces and the nodes saved apart, in order: the number of a state, a kept node, or None where ``after``
+            gives it.
         first, last: the names of the buffers that a step reads carried values from, and writes them to.
     """
 
@@ -80,9 +86,11 @@ class Forward:
             overwrites=bool(self.saved),
             identity=_identity("forward", step, element, wanted),
         )
-        results = [step.y, *(step.marks[name] for name in wanted.trace), *self.saved]
-        kept = {n: place for n, place in self.loop.loop.kept.items() if n not in step.new}
-        self.kept = kept
+        self.kept = kept = {n: place for n, place in self.loop.loop.kept.items() if n not in step.new}
+        self.wholes = _side_by_side(kept, self.saved)
+        together = {n for whole in self.wholes for n, _ in whole.nodes}
+        self.apart = [n for n in self.saved if n not in together]
+        results = [step.y, *(step.marks[name] for name in wanted.trace), *self.apart]
         self.direct: list[int | Node | None] = [
             step.new.index(n) if n in step.new else n if n in kept else None for n in results
         ]
@@ -90,9 +98,8 @@ class Forward:
         self.new = list(dict.fromkeys(n for n in step.new if not n.is_leaf))
         self.known = needed(rest, [*leaves(step), *step.states, *self.new, *kept], self.loop.after)
         self.after = straight_line(rest, self.known, self.loop.after) if rest else None
-        self.wholes = _side_by_side(kept, self.saved)
-        together = {n for whole in self.wholes for n, _ in whole.nodes}
-        self.apart = [n for n in self.saved if n not in together]
+        self.shown = frozenset((*self.known, *(n for n in self.direct if isinstance(n, Node))))
+        self.needs = frozenset((*self.loop.known, *self.known))
 
 
 def _side_by_side(kept: dict[Node, Place], saved: Collection[Node]) -> tuple[Columns, ...]:
@@ -109,7 +116,8 @@ class Backward:
 
     Attributes:
         wholes, apart: of `Forward`.
-        known: what ``after`` reads.
+        needs, known: what is read before and after the loop; what ``after`` reads.
+        totals: what the loop sums over all steps, by width.
         after: gives dx (where wanted) and the gradients of weights that are not zero.
     """
 
@@ -129,12 +137,15 @@ class Backward:
             wholes=self.wholes,
             identity=_identity("backward", step, element, wanted),
         )
-        self.totals = list(self.loop.loop.totals)
+        self.totals: dict[int, list[Node]] = {}
+        for node in self.loop.loop.totals:
+            self.totals.setdefault(node.shape[0], []).append(node)
         self.kept = list(self.loop.loop.kept)
         self.dx, self.dweights = program.dx, program.dweights
         self.results = [d for d in (program.dx, *program.dweights.values()) if d is not None]
-        known = list(dict.fromkeys([*self.leaves, *self.kept, *self.totals]))
+        known = list(dict.fromkeys([*self.leaves, *self.kept, *self.loop.loop.totals]))
         self.known = needed(self.results, known, self.loop.after)
+        self.needs = frozenset((*self.loop.known, *self.known))
         self.after = straight_line(self.results, self.known, self.loop.after)
 
 
@@ -184,8 +195,11 @@ class Known:
 
     def __init__(self, cell: nn.Module) -> None:
         self._programs: dict[Any, Programs | Unsupported] = {}
-        self._attributes = _attributes(cell)
-        self._parts = list(_parts(cell))
+        self._last: tuple[Any, Any, Any] = (None, None, None)  # of the programs: keys take long to hash
+        self._attributes = Attributes(cell)
+        modules = list(cell.modules())
+        self._modules = modules[1:]  # but for the cell, which lives no longer for what is known of it
+        self._parts = [(type(module), _children(module), _tensors_in(module)) for module in modules]
         self._tensors = [
             (f"{prefix}.{name}" if prefix else name, own, name)
             for prefix, module in cell.named_modules()
@@ -195,13 +209,13 @@ class Known:
 
     def is_current(self, cell: nn.Module) -> bool:
         """Whether the cell still has the modules, parameters and buffers it had, by name; their values may change."""
-        return all(
-            now is not None
-            and then is not None
-            and now[0] is then[0]
-            and all(a[0] is b[0] and a[1] == b[1] for a, b in zip(now[1], then[1], strict=True))
-            for now, then in zip_longest(_parts(cell), self._parts)
-        )
+        for module, (kind, children, tensors) in zip((cell, *self._modules), self._parts, strict=True):
+            if type(module) is not kind or _children(module) != children:
+                return False
+            for (own, names), (now, names_now) in zip(tensors, _tensors_in(module), strict=True):
+                if own is not now or names != names_now:
+                    return False
+        return True
 
     def weights(self, call: Call) -> dict[str, Tensor]:
         """Every tensor that the equations read: parameters, those given in their place, and buffers."""
@@ -210,14 +224,23 @@ class Known:
 
     def programs(self, call: Call, weights: dict[str, Tensor]) -> Programs:
         """The cell's programs, captured on the first call of its kind. Raises: `Unsupported`."""
-        key = (_kind(call, weights), tuple([read() for read in self._attributes]))
-        found = self._programs.get(key)
+        kind, attributes = _kind(call, weights), self._attributes.read()
+        if attributes is self._last[1] and kind == self._last[0]:
+            return self._last[2]
+        found = self._programs.get((kind, attributes))
         if found is None:
             with _lock:
-                found = self._programs.get(key) or self._captured(call, weights)
-                self._programs[key] = found
+                found = self._programs.get((kind, attributes)) or self._captured(call, weights)
+                self._programs[kind, attributes] = found
+                if sum(known == kind for known, _ in self._programs) == MANY:
+                    warnings.warn(
+                        f"The attributes of {name_of(call.step)} have had {MANY} different values, and each is compiled anew, "
+                        "which takes a second. Register what changes during training as a buffer.",
+                        stacklevel=2,
+                    )
         if isinstance(found, Unsupported):
             raise found
+        self._last = (kind, attributes, found)
         return found
 
     @staticmethod
@@ -237,33 +260,8 @@ def _tensors_in(module: nn.Module) -> list[tuple[dict[str, Any], list[str]]]:
     return [(own, [n for n, t in own.items() if t is not None]) for own in (module._parameters, module._buffers)]
 
 
-def _parts(cell: nn.Module) -> Iterator[tuple[type, list[tuple[dict[str, Any], list[str]]]]]:
-    for module in cell.modules():
-        yield type(module), _tensors_in(module)
-
-
-def _attributes(cell: nn.Module) -> list[Callable[[], Any]]:
-    """Reads each number, flag or name that a cell's equations may depend on: attributes that are no tensors or modules."""
-    readers: list[Callable[[], Any]] = []
-    for module in cell.modules():
-        own = module.__dict__
-        readers.append(partial(len, own))
-        for name, value in own.items():
-            if isinstance(value, bool | int | float | str | type(None)):
-                readers.append(partial(own.get, name))
-            elif isinstance(value, tuple | list | set) or (isinstance(value, dict) and not name.startswith("_")):
-                readers.append(partial(_as_text, own, name))
-            elif isinstance(value, Tensor):
-                readers.append(partial(_version, own, name))
-    return readers
-
-
-def _as_text(own: dict[str, Any], name: str) -> str:
-    return repr(own.get(name))
-
-
-def _version(own: dict[str, Any], name: str) -> tuple[int, int]:
-    return id(own[name]), own[name]._version
+def _children(module: nn.Module) -> list[nn.Module | None]:
+    return list(module._modules.values())
 
 
 _of_cells: WeakKeyDictionary[nn.Module, Known] = WeakKeyDictionary()
@@ -280,10 +278,10 @@ def known_of(cell: nn.Module) -> Known:
 
 def _kind(call: Call, weights: dict[str, Tensor]) -> tuple[Any, ...]:
     """How a cell is called, as far as its program depends on it."""
-    noise = () if call.noise is None else tuple((n, m.shape[-1], m.dtype) for n, m in call.noise.items())
-    states = tuple(s.shape[1] for s in tensors_of(call.state))
-    shapes = tuple(w.shape for w in weights.values())
-    return (call.x.shape[-1], call.x.dtype, states, call.noise is None, noise, shapes, call.trace)
+    noise = None if call.noise is None else tuple([(n, m.shape[-1], m.dtype) for n, m in call.noise.items()])
+    states = tuple([s.shape[1] for s in tensors_of(call.state)])
+    shapes = tuple([w.shape for w in weights.values()])
+    return (call.x.shape[-1], call.x.dtype, states, noise, shapes, call.trace)
 
 
 def signature_of(call: Call, weights: dict[str, Tensor]) -> Signature:
