@@ -21,21 +21,28 @@ class Attributes:
     """The attributes of a cell and its modules that are no parameters, buffers or modules."""
 
     def __init__(self, cell: nn.Module) -> None:
-        self._modules = [module.__dict__ for module in cell.modules()]
+        self._modules = [
+            ref(module) for module in cell.modules()
+        ]  # which may hold the cell: it is not kept alive for this
         self._note()
 
     def _note(self) -> None:
-        self._lengths = [len(own) for own in self._modules]
+        owned = self._owned()
+        self._lengths = list(map(len, owned))
         given = [
-            (own, name, value)
-            for own in self._modules
+            (number, name, value)
+            for number, own in enumerate(owned)
             for name, value in own.items()
             if name not in _OF_EVERY_MODULE and not isinstance(value, nn.Module)
         ]
-        self._names = [(own, name, _held(value)) for own, name, value in given]
+        self._names = [(number, name, _held(value)) for number, name, value in given]
         self._inside = [(value, _parts(value)) for _, _, value in given if isinstance(value, list | dict | set)]
         self._deep = [value for _, _, value in given if _is_deep(value)]
         self._fixed = (*self._lengths, *(_key(value) for _, _, value in given))
+
+    def _owned(self) -> list[dict[str, Any]]:
+        """The attributes of every module."""
+        return [vars(module()) for module in self._modules]
 
     def read(self) -> Hashable:
         """Equal as long as all of them are."""
@@ -44,15 +51,16 @@ class Attributes:
         return (self._fixed, tuple([_key(value) for value in self._deep])) if self._deep else self._fixed
 
     def _are_same(self) -> bool:
-        for own, name, held in self._names:
-            value = own.get(name)
+        owned = self._owned()
+        for number, name, held in self._names:
+            value = owned[number].get(name)
             if value is not held and (type(held) is not ref or value is not held()):
                 return False
         for value, parts in self._inside:
             now = _parts(value)
             if len(now) != len(parts) or not all(map(operator.is_, now, parts)):
                 return False
-        return list(map(len, self._modules)) == self._lengths
+        return list(map(len, owned)) == self._lengths
 
 
 def _parts(value: Any) -> list[Any]:

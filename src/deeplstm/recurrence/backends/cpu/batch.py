@@ -117,11 +117,11 @@ class Batch:
             return
         # a few rows: what torch does before it copies takes longer than the copy
         first, size = self._bytes(slots, table.last if descending else 0)
-        if start is None:
+        given = None if start is None else start.contiguous()
+        if given is None or not given.data_ptr():  # torch has zeros without memory
             ctypes.memset(first, 0, size)
         else:
-            start = start.contiguous()
-            ctypes.memmove(first, start.data_ptr(), size)
+            ctypes.memmove(first, given.data_ptr(), size)
 
     def end(self, slots: Tensor, table: Table, descending: bool) -> Tensor:
         """What each row's last step has written: (B, n)."""

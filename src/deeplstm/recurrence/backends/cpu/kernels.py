@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _lock = Lock()  # LLVM's compiler objects are not for two threads at once
 _kernels: WeakValueDictionary[str, Kernel] = WeakValueDictionary()  # those in use: equal layers share one
+_ended: list[Any] = []
 
 _TUNING = {"speed_level": 2, "loop_vectorization": False, "slp_vectorization": False, "loop_unrolling": False}
 
@@ -37,11 +38,25 @@ class Function:
         self.call = _FUNCTION(address)
 
 
-class Kernel:
-    """Machine code: ``run`` runs the rows of each thread; ``prepare`` packs the weights before."""
+class Loaded:
+    """Machine code in memory, as long as this lives.
+
+    Its end may come at any time, also in the middle of a compilation in the same thread, where LLVM could not bear to free
+    anything: so what has ended is freed before the next compilation.
+    """
 
     def __init__(self, engine: Any) -> None:
-        self.engine = engine  # keeps the code in memory
+        self.engine = engine
+
+    def __del__(self) -> None:
+        _ended.append(self.engine)
+
+
+class Kernel(Loaded):
+    """``run`` runs the rows of each thread; ``prepare`` packs the weights before."""
+
+    def __init__(self, engine: Any) -> None:
+        super().__init__(engine)
         self.run = Function(engine.get_function_address(KERNEL))
         self.prepare = Function(engine.get_function_address(PREPARE))
 
@@ -77,6 +92,7 @@ def machine_code(
         identity,
     )
     with _lock:
+        _ended.clear()
         found = known.get(key)
         if found is None:
             code = cache.load(key)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -198,8 +198,10 @@ class Known:
         self._last: tuple[Any, Any, Any] = (None, None, None)  # of the programs: keys take long to hash
         self._attributes = Attributes(cell)
         modules = list(cell.modules())
-        self._modules = modules[1:]  # but for the cell, which lives no longer for what is known of it
-        self._parts = [(type(module), _children(module), _tensors_in(module)) for module in modules]
+        self._modules = [ref(module) for module in modules]
+        self._parts = [
+            (type(module), [ref(child) for child in _children(module)], _tensors_in(module)) for module in modules
+        ]
         self._tensors = [
             (f"{prefix}.{name}" if prefix else name, own, name)
             for prefix, module in cell.named_modules()
@@ -207,13 +209,16 @@ class Known:
             for name in names
         ]
 
-    def is_current(self, cell: nn.Module) -> bool:
+    def is_current(self) -> bool:
         """Whether the cell still has the modules, parameters and buffers it had, by name; their values may change."""
-        for module, (kind, children, tensors) in zip((cell, *self._modules), self._parts, strict=True):
-            if type(module) is not kind or _children(module) != children:
+        for module, (kind, children, tensors) in zip([m() for m in self._modules], self._parts, strict=True):
+            if type(module) is not kind:
                 return False
-            for (own, names), (now, names_now) in zip(tensors, _tensors_in(module), strict=True):
-                if own is not now or names != names_now:
+            now = _children(module)
+            if len(now) != len(children) or any(child is not then() for child, then in zip(now, children, strict=True)):
+                return False
+            for (own, names), (own_now, names_now) in zip(tensors, _tensors_in(module), strict=True):
+                if own is not own_now or names != names_now:
                     return False
         return True
 
@@ -260,8 +265,8 @@ def _tensors_in(module: nn.Module) -> list[tuple[dict[str, Any], list[str]]]:
     return [(own, [n for n, t in own.items() if t is not None]) for own in (module._parameters, module._buffers)]
 
 
-def _children(module: nn.Module) -> list[nn.Module | None]:
-    return list(module._modules.values())
+def _children(module: nn.Module) -> list[nn.Module]:
+    return [child for child in module._modules.values() if child is not None]
 
 
 _of_cells: WeakKeyDictionary[nn.Module, Known] = WeakKeyDictionary()
@@ -271,7 +276,7 @@ _lock = RLock()
 def known_of(cell: nn.Module) -> Known:
     """What is known of a cell; forgotten with it."""
     found = _of_cells.get(cell)
-    if found is None or not found.is_current(cell):
+    if found is None or not found.is_current():
         found = _of_cells[cell] = Known(cell)
     return found
 
