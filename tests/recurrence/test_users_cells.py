@@ -54,6 +54,12 @@ def assigned(c, x, h):
     return torch.tanh(z + c.b(h))
 
 
+def assigned_over(c, x, h):
+    new = c.a.bias * h + torch.tanh(c.a(x) + c.b(h)) * c.vector
+    new[:, :1] = x[:, :1]
+    return new
+
+
 def filled(c, x, h):
     z, new = torch.empty_like(h), torch.tanh(c.a(x) + c.b(h))
     z[:, :1] = new[:, 1:2]
@@ -105,6 +111,7 @@ COMPILED = {
     "heads first": heads_first,
     "in place": in_place,
     "assigned columns": assigned,
+    "columns assigned over": assigned_over,
     "columns filled one by one": filled,
     "a gate without a gradient": gate_without_gradient,
     "by device": by_device,

@@ -254,7 +254,10 @@ class Lowering:
         if name == "where":
             gives_bool = all(isinstance(a, Node) and a.is_bool for a in args)
         if all(n.kind != "rows" for n in nodes):
-            raise Unsupported("an operator on weights, made in a loop")
+            if len(nodes) == len(args):
+                raise Unsupported("an operator on weights, made in a loop")
+            # a number of every row: the gradient of columns that were assigned over is 0 times a weight
+            args = tuple(a if isinstance(a, Node) else self._filled(a, width) for a in args)
         return self.graph.node(name, args, shape=[width], is_bool=gives_bool)
 
     def joined(self, pieces: Sequence[tuple[Piece, int]]) -> Node:
