@@ -1,7 +1,7 @@
 """A recurrence under torch.compile: `python -m benchmarks.compile` prints the table of docs/compiler.md.
 
-A layer-normed LSTM, (B=8, H=64), as it is and under `torch.compile(layer, fullgraph=True)` with torch's default backend. Outputs
-and gradients are compared before anything is timed.
+A layer-normed LSTM, (B=8, H=64), as it is and under `torch.compile(layer, fullgraph=True)` with torch's default backend.
+Outputs and gradients are compared before anything is timed.
 """
 
 import argparse

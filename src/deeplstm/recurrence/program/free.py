@@ -10,6 +10,9 @@ import torch
 from .graph import Graph, Kind, Node
 from .operators import aten
 
+REAL = "real"
+"""Stands for the dtype that a program runs with, where an operator of torch is given one."""
+
 
 def call(graph: Graph, target: Any, args: Any, kwargs: Any, value: Any) -> Any:
     """An operator of torch on free or sum nodes; ``value`` has its shape (a tuple of values: a node for each)."""
@@ -22,7 +25,7 @@ def call(graph: Graph, target: Any, args: Any, kwargs: Any, value: Any) -> Any:
     if target is aten.select.int and not kwargs:
         dim = args[1] % len(args[0].shape)
         return select(graph, args[0], dim, args[2] % args[0].shape[dim])
-    if target in (aten.slice_scatter.default, aten.select_scatter.default) and not isinstance(args[0], Node):
+    if is_padding(target, args):
         return _padded(graph, target, args, value)
     flat = list(_nodes((args, tuple(kwargs.values()))))
     kind: Kind = "sum" if any(n.kind == "sum" for n in flat) else "free"
@@ -33,6 +36,12 @@ def call(graph: Graph, target: Any, args: Any, kwargs: Any, value: Any) -> Any:
             for n, v in enumerate(value)
         )
     return graph.node("aten", args, attrs, kind=kind, shape=tuple(value.shape), is_bool=value.dtype == torch.bool)
+
+
+def is_padding(target: Any, args: Any) -> bool:
+    """Whether an operator sets a range, or one index, in a tensor of equal numbers."""
+    is_range = target is aten.slice_scatter.default and (len(args) < 6 or args[5] == 1)
+    return (is_range or target is aten.select_scatter.default) and not isinstance(args[0], Node)
 
 
 def _padded(graph: Graph, target: Any, args: Any, value: Any) -> Node:
@@ -92,6 +101,13 @@ def select(graph: Graph, node: Node, dim: int, index: int) -> Node:
 def unsqueeze(graph: Graph, node: Node) -> Node:
     """(...) -> (1, ...)."""
     return _made(graph, aten.unsqueeze.default, (node, 0), (1, *node.shape), node.kind)
+
+
+def in_a_row(graph: Graph, node: Node) -> Node:
+    """A vector as kernels read one: its numbers side by side."""
+    if math.prod(node.shape) == 1 or view_of(node)[2] == (1,):
+        return node
+    return _made(graph, aten.clone.default, (node,), node.shape, node.kind)
 
 
 def cat(graph: Graph, nodes: list[Node], dim: int) -> Node:
