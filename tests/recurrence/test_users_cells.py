@@ -96,6 +96,13 @@ def columns_of_weights(c, x, h):
     )
 
 
+def ranges_of_weights(c, x, h):
+    """Ranges of what was cut with steps, or turned in three dimensions."""
+    turned = c.b.weight.view(2, 2, 4).permute(2, 0, 1)[:, 1:, :1].flatten(1)  # (4, 1)
+    even = c.b.weight[::2][1:]  # (1, 4)
+    return torch.tanh(c.a(x) + h @ (turned @ even) + h @ c.b.weight.permute(0, 1)[:, 1:] @ turned[:3])
+
+
 def masks(c, x, h):
     """Counted, added (which is "or" to torch), multiplied, chosen, and as numbers."""
     high, low = h > -0.1, h < 0.2
@@ -132,6 +139,7 @@ def moved_weights(c, x, h):
 
 COMPILED = {
     "columns of weights": columns_of_weights,
+    "ranges of weights": ranges_of_weights,
     "masks": masks,
     "chosen masks": chosen_masks,
     "masks of weights": masks_of_weights,
