@@ -253,3 +253,26 @@ def test_what_is_of_the_inputs_dtype_is_of_it_in_bfloat16():
     wanted = runs(cell.double(), "reference", x.double())()[0]
     got = runs(cell.bfloat16(), "cpu", x.bfloat16())()[0]
     torch.testing.assert_close(got.double(), wanted, rtol=0.05, atol=0.05)
+
+
+class WithOutput(Cell):
+    """A cell whose output is not its new state."""
+
+    def forward(self, x, h):
+        return self.function(self, x, h)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda c, x, h: (torch.tanh(h), c.a(x) + c.b(h)),
+        lambda c, x, h: (x, c.a(x) + c.b(h)),
+        lambda c, x, h: (h * 0.5, torch.cat([x, x[:, :1]], 1) + h),
+        lambda c, x, h: (h[:, :2].sin(), torch.cat([c.b(h)[:, :2] + x[:, :2], h[:, :2] * c.b.weight[0, :2]], 1)),
+    ],
+    ids=["linear", "input as output", "sum", "by columns"],
+)
+def test_gradients_of_nothing_but_the_next_steps_state(function):
+    torch.manual_seed(0)
+    cell, x = WithOutput(function).double(), torch.randn(6, 3, IN, dtype=torch.float64, requires_grad=True)
+    assert_same(runs(cell, "cpu", x), runs(cell, "reference", x), [x, *cell.parameters()])

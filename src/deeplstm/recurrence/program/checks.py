@@ -34,13 +34,17 @@ _OTHERS = ("as_strided_scatter", "diagonal_scatter", "max", "min", "trace")
 def is_known(operator: Any) -> bool:
     """Whether an operator of torch may make tensors of weights: those that only compute, and check what they are given.
 
-    These are torch's core operators (https://pytorch.org/docs/stable/torch.compiler_ir.html), pointwise ones and linear algebra.
+    These are torch's core operators (docs.pytorch.org, torch.compiler_ir), pointwise ones and linear algebra.
     """
     if not isinstance(operator, torch._ops.OpOverload) or operator.namespace != "aten":
         return False
     schema, name = operator._schema, operator._schema.name.removeprefix("aten::")
-    is_pure = any(tag in operator.tags for tag in _PURE) or name.removeprefix("_").startswith("linalg_") or name in _OTHERS
-    is_impure = schema.is_mutable or any(tag in operator.tags for tag in _IMPURE) or "empty" in name or "embedding" in name
+    is_pure = (
+        any(tag in operator.tags for tag in _PURE) or name.removeprefix("_").startswith("linalg_") or name in _OTHERS
+    )
+    is_impure = (
+        schema.is_mutable or any(tag in operator.tags for tag in _IMPURE) or "empty" in name or "embedding" in name
+    )
     takes = {str(argument.type) for argument in schema.arguments}
     gives = {str(result.type) for result in schema.returns}
     is_plain = gives <= {"Tensor", "Tensor[]"} and not any("Generator" in kind or "Stream" in kind for kind in takes)
@@ -121,7 +125,9 @@ class Checker:
 
     @staticmethod
     def _are_numbers(values: Sequence[Any]) -> bool:
-        return all(type(a) in (bool, int, float) and abs(a) < 1e308 or a in (math.inf, -math.inf) or a != a for a in values)
+        return all(
+            (type(a) in (bool, int, float) and abs(a) < 1e308) or a in (math.inf, -math.inf) or a != a for a in values
+        )
 
     # ---------------------------------------------------------------- rows
 
@@ -180,7 +186,9 @@ class Checker:
         widths = tuple(a.width for a in node.args)
         is_one = node.op == "outer" or node.args[0].op != "cat"
         count = 2 if node.op == "outer" else 1
-        return node.attrs == () and self._are_rows(node.args) and len(widths) == count and node.shape == widths and is_one
+        return (
+            node.attrs == () and self._are_rows(node.args) and len(widths) == count and node.shape == widths and is_one
+        )
 
     # ---------------------------------------------------------------- what torch makes of weights
 
@@ -240,16 +248,30 @@ class Checker:
         wanted: list[tuple[Iterable[Node], Sequence[tuple[str, str]], Sequence[tuple[Any, bool]]]] = [
             ([step.x], [("input", "x")], [real((s.x,))]),
             (step.states, _numbered("state", s.states), [real((w,)) for w in s.states]),
-            (step.noise.values(), [("input", f"noise {n}") for n, *_ in s.noise], [((w,), masks[n]) for n, w, _ in s.noise]),
+            (
+                step.noise.values(),
+                [("input", f"noise {n}") for n, *_ in s.noise],
+                [((w,), masks[n]) for n, w, _ in s.noise],
+            ),
             (step.weights.values(), [("weight", n) for n, _ in s.weights], [real(shape) for _, shape in s.weights]),
             ([step.dy], [("input", "dy")], [real(step.y.shape)]),
             (step.dnew, _numbered("dnew", s.states), [real((w,)) for w in s.states]),
-            (step.dmarks.values(), [("input", f"dmark {n}") for n in s.trace], [real(m.shape) for m in step.marks.values()]),
+            (
+                step.dmarks.values(),
+                [("input", f"dmark {n}") for n in s.trace],
+                [real(m.shape) for m in step.marks.values()],
+            ),
         ]
         given_leaves = [leaf for leaves, *_ in wanted for leaf in leaves]
         is_right = (
             [list(group) for group in (step.weights, step.noise, step.marks, step.dmarks, step.dweights)]
-            == [[n for n, _ in s.weights], [n for n, *_ in s.noise], list(s.trace), list(s.trace), [n for n, _ in s.weights]]
+            == [
+                [n for n, _ in s.weights],
+                [n for n, *_ in s.noise],
+                list(s.trace),
+                list(s.trace),
+                [n for n, _ in s.weights],
+            ]
             and all(
                 [(n.op, n.name) for n in leaves] == names and [(n.shape, n.is_bool) for n in leaves] == shapes
                 for leaves, names, shapes in wanted
