@@ -344,6 +344,8 @@ def test_bad_input():
     assert not net._forward_hooks
     with pytest.raises(KeyError, match="the trace has no 'layer 2', it has layer 1"):
         trace(net, torch.zeros(2, 1, 3))["layer 2"]
+    with pytest.raises(KeyError, match="the layer has no 'nope', it has input, forget, cell, output, c, h"):
+        trace(net, torch.zeros(2, 1, 3))["layer 1"]["nope"]
 
 
 def test_a_compiled_model_is_seen():

@@ -54,6 +54,12 @@ def assigned(c, x, h):
     return torch.tanh(z + c.b(h))
 
 
+def assigned_over(c, x, h):
+    new = c.a.bias * h + torch.tanh(c.a(x) + c.b(h)) * c.vector
+    new[:, :1] = x[:, :1]
+    return new
+
+
 def filled(c, x, h):
     z, new = torch.empty_like(h), torch.tanh(c.a(x) + c.b(h))
     z[:, :1] = new[:, 1:2]
@@ -83,7 +89,62 @@ def heads_first(c, x, h):
     return torch.tanh(c.a(x) + recurrent.transpose(0, 1).reshape(-1, 4))
 
 
+def columns_of_weights(c, x, h):
+    """Vectors whose numbers do not lie side by side."""
+    return torch.tanh(
+        c.a(x) + h * c.b.weight[:, 2] + c.b.weight.T[1] * c.b.weight.diagonal() + c.b.weight[0, ::2].sum()
+    )
+
+
+def ranges_of_weights(c, x, h):
+    """Ranges of what was cut with steps, or turned in three dimensions."""
+    turned = c.b.weight.view(2, 2, 4).permute(2, 0, 1)[:, 1:, :1].flatten(1)  # (4, 1)
+    even = c.b.weight[::2][1:]  # (1, 4)
+    return torch.tanh(c.a(x) + h @ (turned @ even) + h @ c.b.weight.permute(0, 1)[:, 1:] @ turned[:3])
+
+
+def masks(c, x, h):
+    """Counted, added (which is "or" to torch), multiplied, chosen, and as numbers."""
+    high, low = h > -0.1, h < 0.2
+    scale = (high + low) * 0.5 + torch.maximum(high, low) + (high * low).exp() + torch.where(low, high, h)
+    return torch.tanh(c.a(x) + c.b(h) * scale * 0.1 + high.sum(1, keepdim=True) * 0.1)
+
+
+def chosen_masks(c, x, h):
+    low = (h < 0.2) & torch.tensor(True)
+    either = torch.where(torch.where(h > -0.1, low, torch.tensor(True)), c.a(x), c.b(h))
+    neither = torch.where(torch.where(h > -0.1, False, True), torch.logical_not(torch.relu(h)), either)
+    return torch.tanh(torch.where(torch.relu(x[:, :1]).bool(), neither, either))
+
+
+def masks_of_weights(c, x, h):
+    high = c.b.bias > 0
+    scale = high + high.to(h.dtype) + torch.where(high, 0.5, 0.25) + torch.where(high, c.number.to(h.dtype), c.b.bias)
+    return torch.where(high | (h > 0), torch.tanh(c.a(x) + c.b(h) * scale), h)
+
+
+def weights_of_weights(c, x, h):
+    """Where numbers stand for whole tensors on the way forward or back."""
+    vector = torch.empty_like(c.b.bias)
+    vector[:2], vector[2:] = c.b.bias[1:3], 0.5
+    blocks = torch.block_diag(c.b.weight[:2, :2], torch.linalg.matrix_exp(c.b.weight[2:, 2:]))
+    lower = torch.where(torch.ones(H, H).tril().bool(), c.b.weight, torch.zeros((), dtype=h.dtype))
+    even = torch.cat([c.b.weight[::2], c.b.weight[1::2]])
+    return torch.tanh(c.a(x) + h @ (blocks + lower + even + torch.diag(vector)) * c.b.bias.sort().values)
+
+
+def moved_weights(c, x, h):
+    return torch.tanh(c.a(x) + c.b(h) * c.b.bias.to(x.device, x.dtype, copy=True))
+
+
 COMPILED = {
+    "columns of weights": columns_of_weights,
+    "ranges of weights": ranges_of_weights,
+    "masks": masks,
+    "chosen masks": chosen_masks,
+    "masks of weights": masks_of_weights,
+    "weights of weights": weights_of_weights,
+    "weights moved": moved_weights,
     "item of an attribute": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * c.number.item()),
     "float of an attribute": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * float(c.number)),
     "a number as an attribute": lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * c.number),
@@ -105,12 +166,22 @@ COMPILED = {
     "heads first": heads_first,
     "in place": in_place,
     "assigned columns": assigned,
+    "columns assigned over": assigned_over,
     "columns filled one by one": filled,
     "a gate without a gradient": gate_without_gradient,
     "by device": by_device,
 }
 
 LEFT = {
+    "whole numbers of weights": (
+        lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * (c.b.bias * 3).int()),
+        "weights as torch.int32",
+    ),
+    "halved weights": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * c.b.bias.half()), "weights as torch.float16"),
+    "picked weights": (
+        lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * c.b.bias[torch.tensor([2, 0, 1, 3])]),
+        "a constant of torch.int64",
+    ),
     "by value": (
         lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) if x.sum() > 0 else h,
         "a branch on the values of tensors",
@@ -174,3 +245,34 @@ def test_a_cell_that_is_wrong_raises_its_own_error():
         pytest.raises(RuntimeError, match="mat1 and mat2 shapes"),
     ):
         runs(cell, "auto", x)()
+
+
+def test_what_is_of_the_inputs_dtype_is_of_it_in_bfloat16():
+    torch.manual_seed(0)
+    cell, x = Cell(masks_of_weights), torch.randn(6, 3, IN)
+    wanted = runs(cell.double(), "reference", x.double())()[0]
+    got = runs(cell.bfloat16(), "cpu", x.bfloat16())()[0]
+    torch.testing.assert_close(got.double(), wanted, rtol=0.05, atol=0.05)
+
+
+class WithOutput(Cell):
+    """A cell whose output is not its new state."""
+
+    def forward(self, x, h):
+        return self.function(self, x, h)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda c, x, h: (torch.tanh(h), c.a(x) + c.b(h)),
+        lambda c, x, h: (x, c.a(x) + c.b(h)),
+        lambda c, x, h: (h * 0.5, torch.cat([x, x[:, :1]], 1) + h),
+        lambda c, x, h: (h[:, :2].sin(), torch.cat([c.b(h)[:, :2] + x[:, :2], h[:, :2] * c.b.weight[0, :2]], 1)),
+    ],
+    ids=["linear", "input as output", "sum", "by columns"],
+)
+def test_gradients_of_nothing_but_the_next_steps_state(function):
+    torch.manual_seed(0)
+    cell, x = WithOutput(function).double(), torch.randn(6, 3, IN, dtype=torch.float64, requires_grad=True)
+    assert_same(runs(cell, "cpu", x), runs(cell, "reference", x), [x, *cell.parameters()])

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from .summary import Summary
 
 
+class _Layer(dict[str, Tensor]):
+    """A layer's values by name."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise KeyError(f"the layer has no {name!r}, it has {', '.join(self)}")
+
+
 class Trace(Mapping[str, Mapping[str, Tensor]]):
     """What `trace` found: layer name -> value name -> (T, B, n), zero beyond the lengths.
 
@@ -63,7 +70,7 @@ class Trace(Mapping[str, Mapping[str, Tensor]]):
     def __getitem__(self, layer: str) -> Mapping[str, Tensor]:
         if layer not in self._values:
             raise KeyError(f"the trace has no {layer!r}, it has {', '.join(self._values)}")
-        return self._values[layer]
+        return _Layer(self._values[layer])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -10,11 +10,14 @@ import torch
 from .graph import Graph, Kind, Node
 from .operators import aten
 
+REAL = "real"
+"""Stands for the dtype that a program runs with, where an operator of torch is given one."""
+
 
 def call(graph: Graph, target: Any, args: Any, kwargs: Any, value: Any) -> Any:
     """An operator of torch on free or sum nodes; ``value`` has its shape (a tuple of values: a node for each)."""
-    if target is aten.permute.default and len(args[0].shape) == 2 and tuple(d % 2 for d in args[1]) == (1, 0):
-        return transposed(graph, args[0])
+    if target is aten.permute.default and len(args[0].shape) == 2:
+        return transposed(graph, args[0]) if args[1][0] % 2 else args[0]
     if target is aten.slice.Tensor and not kwargs and (len(args) < 5 or args[4] == 1):
         dim = (args[1] if len(args) > 1 else 0) % len(args[0].shape)
         start, end, _ = slice(*args[2:4]).indices(args[0].shape[dim]) if len(args) > 3 else (0, args[0].shape[dim], 1)
@@ -22,10 +25,11 @@ def call(graph: Graph, target: Any, args: Any, kwargs: Any, value: Any) -> Any:
     if target is aten.select.int and not kwargs:
         dim = args[1] % len(args[0].shape)
         return select(graph, args[0], dim, args[2] % args[0].shape[dim])
-    if target in (aten.slice_scatter.default, aten.select_scatter.default) and not isinstance(args[0], Node):
+    if is_padding(target, args):
         return _padded(graph, target, args, value)
-    flat = list(_nodes((args, tuple(kwargs.values()))))
-    kind: Kind = "sum" if any(n.kind == "sum" for n in flat) else "free"
+    if any(_nodes(tuple(kwargs.values()))):
+        raise TypeError("tensors given by name")
+    kind: Kind = "sum" if any(n.kind == "sum" for n in _nodes(args)) else "free"
     attrs = (target, tuple(sorted(kwargs.items(), key=lambda item: item[0])))
     if isinstance(value, tuple | list):
         return tuple(
@@ -33,6 +37,12 @@ def call(graph: Graph, target: Any, args: Any, kwargs: Any, value: Any) -> Any:
             for n, v in enumerate(value)
         )
     return graph.node("aten", args, attrs, kind=kind, shape=tuple(value.shape), is_bool=value.dtype == torch.bool)
+
+
+def is_padding(target: Any, args: Any) -> bool:
+    """Whether an operator sets a range, or one index, in a tensor of equal numbers."""
+    is_range = target is aten.slice_scatter.default and (len(args) < 6 or args[5] == 1)
+    return (is_range or target is aten.select_scatter.default) and not isinstance(args[0], Node)
 
 
 def _padded(graph: Graph, target: Any, args: Any, value: Any) -> Node:
@@ -65,7 +75,7 @@ def _made(graph: Graph, target: Any, args: Any, shape: tuple[int, ...], kind: An
 
 def transposed(graph: Graph, node: Node) -> Node:
     """(n, m) -> (m, n)."""
-    if _is(node, aten.permute.default):
+    if _is_transposed(node):
         return node.args[0]
     return _made(graph, aten.permute.default, (node, (1, 0)), node.shape[::-1], node.kind)
 
@@ -74,9 +84,9 @@ def columns(graph: Graph, node: Node, dim: int, start: int, end: int) -> Node:
     """A range along one dimension."""
     if (start, end) == (0, node.shape[dim]):
         return node
-    if _is(node, aten.permute.default):
+    if _is_transposed(node):
         return transposed(graph, columns(graph, node.args[0], 1 - dim, start, end))
-    if _is(node, aten.slice.Tensor) and node.args[1] == dim:
+    if _is_range(node) and node.args[1] == dim:
         first = node.args[2]
         return columns(graph, node.args[0], dim, first + start, first + end)
     shape = tuple(end - start if d == dim else size for d, size in enumerate(node.shape))
@@ -92,6 +102,13 @@ def select(graph: Graph, node: Node, dim: int, index: int) -> Node:
 def unsqueeze(graph: Graph, node: Node) -> Node:
     """(...) -> (1, ...)."""
     return _made(graph, aten.unsqueeze.default, (node, 0), (1, *node.shape), node.kind)
+
+
+def in_a_row(graph: Graph, node: Node) -> Node:
+    """A vector as kernels read one: its numbers side by side."""
+    if math.prod(node.shape) == 1 or view_of(node)[2] == (1,):
+        return node
+    return _made(graph, aten.clone.default, (node,), node.shape, node.kind)
 
 
 def cat(graph: Graph, nodes: list[Node], dim: int) -> Node:
@@ -110,10 +127,10 @@ def cat(graph: Graph, nodes: list[Node], dim: int) -> Node:
 
 
 def _joined(graph: Graph, a: Node, b: Node, dim: int) -> Node | None:
-    if _is(a, aten.permute.default) and _is(b, aten.permute.default):
+    if _is_transposed(a) and _is_transposed(b):
         inner = _joined(graph, a.args[0], b.args[0], 1 - dim)
         return None if inner is None else transposed(graph, inner)
-    if not (_is(a, aten.slice.Tensor) and _is(b, aten.slice.Tensor)):
+    if not (_is_range(a) and _is_range(b)):
         return None
     (base_a, dim_a, start, middle), (base_b, dim_b, middle_b, end) = a.args, b.args
     if base_a is not base_b or (dim_a, dim_b) != (dim, dim) or middle != middle_b:
@@ -126,7 +143,7 @@ def view_of(node: Node) -> tuple[Node, int, tuple[int, ...]]:
     if _is(node, aten.permute.default):
         source, offset, strides = view_of(node.args[0])
         return source, offset, tuple(strides[d] for d in node.args[1])
-    if _is(node, aten.slice.Tensor) and len(node.args) == 4:
+    if _is_range(node):
         source, offset, strides = view_of(node.args[0])
         return source, offset + node.args[2] * strides[node.args[1]], strides
     if _is(node, aten.select.int):
@@ -134,6 +151,15 @@ def view_of(node: Node) -> tuple[Node, int, tuple[int, ...]]:
         _, dim, index = node.args
         return source, offset + index * strides[dim], tuple(s for d, s in enumerate(strides) if d != dim)
     return node, 0, tuple(math.prod(node.shape[d + 1 :]) for d in range(len(node.shape)))
+
+
+def _is_transposed(node: Node) -> bool:
+    return _is(node, aten.permute.default) and len(node.shape) == 2
+
+
+def _is_range(node: Node) -> bool:
+    """A range along one dimension, as `columns` makes one: without steps, and counted from the start."""
+    return _is(node, aten.slice.Tensor) and len(node.args) == 4
 
 
 def _is(node: Node, target: Any) -> bool:

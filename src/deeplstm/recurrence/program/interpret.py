@@ -82,7 +82,13 @@ class _Writer:
         self.real = next((f"{self.names[n]}.dtype" for n in known if not n.is_bool), "torch.get_default_dtype()")
         self.product_of = product_of
         self.lines: list[str] = []
-        self.scope: dict[str, Any] = {"torch": torch, "TABLE": TABLE, "inf": math.inf, "nan": math.nan}
+        self.scope: dict[str, Any] = {
+            "torch": torch,
+            "device": torch.device,
+            "TABLE": TABLE,
+            "inf": math.inf,
+            "nan": math.nan,
+        }
 
     def need(self, root: Node) -> None:
         for node in order([root], lambda n: n in self.names or n in self.product_of):
@@ -113,11 +119,10 @@ class _Writer:
                 return f"{args[0]}.t()"
             name = f"aten_{len(self.scope)}"
             self.scope[name] = target
-            like = next((self.names[n] for n in node.inputs), None)
             for n, (value, argument) in enumerate(zip(node.args, target._schema.arguments, strict=False)):
                 if isinstance(value, bool | int | float) and "Tensor" in str(argument.type):
-                    args[n] = f"{like}.new_full((), {value!r})"
-            named = "".join(f", {key}={value!r}" for key, value in kwargs)
+                    args[n] = f"torch.tensor({value!r}{'' if isinstance(value, bool) else f', dtype={self.real}'})"
+            named = "".join(f", {key}={self.real if value == free.REAL else repr(value)}" for key, value in kwargs)
             return f"{name}({', '.join(args)}{named}){f'[{which[0]}]' if which else ''}"
         if op == "constant":
             name = f"constant_{len(self.scope)}"

@@ -141,6 +141,8 @@ def to_copy(self: Lowering, node: fx.Node, value: Rows, **kwargs: Any) -> Rows:
     source = node.args[0].meta["val"].dtype  # type: ignore[union-attr]
     if dtype is not None and dtype.is_floating_point and source == torch.bool:
         return self.apply("real", node, [value])
+    if dtype == torch.bool and source != torch.bool:
+        return self.apply("ne", node, [value, 0.0])
     if dtype is not None and dtype != source:
         raise Unsupported(f"a conversion from {source} to {dtype}")
     return value
@@ -512,6 +514,8 @@ def mean(
 def _reduced(self: Lowering, node: fx.Node, value: Rows, dims: Any, keepdim: bool, name: str) -> Any:
     ranks = len(value.shape)
     wanted = sorted(range(ranks) if not dims else (d % ranks for d in dims))
+    if node.args[0].meta["val"].dtype == torch.bool:  # type: ignore[union-attr]
+        value = self.apply("real", node, [value])
     if value.batch in wanted:
         value = _as_lane(value)
         if name != "sum" or len(value.parts) != 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from .capture import Step
 from .graph import Node, dependents, order
@@ -58,8 +59,38 @@ def backward(
     saved = _saved(step, roots) if memory == "save" else []
     available = {*saved, *(n for n in step.new if not n.is_leaf)}
     parts = split(step.dnew, dstates, roots[len(dstates) :], available)
+    copies = _copies(step, [*parts.after, *roots[len(dstates) :]])
+    if copies:
+        swapped = _swapped(step, parts.after, copies)
+        dx = None if dx is None else swapped.get(dx, dx)
+        dweights = {name: None if d is None else swapped.get(d, d) for name, d in dweights.items()}
+        roots = [*dstates, *(d for d in (dx, *dweights.values()) if d is not None)]
+        parts = split(step.dnew, dstates, roots[len(dstates) :], available)
     read = {n for n in parts.outside if n in available}
     return Backward(step, parts, tuple(n for n in saved if n in read), dx, dstates, dweights)
+
+
+def _copies(step: Step, after: list[Node]) -> dict[Node, Node]:
+    """What is carried, as it is read after the loop, and a copy that the loop makes of it at every step.
+
+    The loop itself has room for two steps of what it carries. A cell whose new state is a sum of products, with an output of
+    its own, has gradients that are made of nothing else.
+    """
+    read = {n for node in after for n in (node, *node.inputs) if n.is_leaf}
+    carried = [n for n in read if (n.args[0] if n.op == "slice" else n) in step.dnew]
+    return {n: step.graph.node("mul", [n, 1.0], shape=n.shape) for n in sorted(carried, key=lambda n: n.id)}
+
+
+def _swapped(step: Step, nodes: Collection[Node], copies: dict[Node, Node]) -> dict[Node, Node]:
+    """Nodes (arguments first) as they are with the copies in the place of what they are copies of."""
+    swapped = dict(copies)
+
+    def new(value: Any) -> Any:
+        return tuple(map(new, value)) if isinstance(value, tuple) else swapped.get(value, value)
+
+    for n in nodes:
+        swapped[n] = step.graph.node(n.op, new(n.args), n.attrs, kind=n.kind, shape=n.shape, is_bool=n.is_bool)
+    return swapped
 
 
 def _saved(step: Step, roots: list[Node]) -> list[Node]:

@@ -141,10 +141,11 @@ class Lowering:
             kinds = {type(a) for a in _flat((args, kwargs))}
             if torch.Tensor in kinds and (Rows in kinds or Node in kinds):
                 args, kwargs = tree_map(
-                    lambda a: self._constant(a) if isinstance(a, torch.Tensor) else a, (args, kwargs)
+                    lambda a: self._constant(a, node) if isinstance(a, torch.Tensor) else a, (args, kwargs)
                 )
             if Rows not in kinds:
                 return self._without_rows(node, args, kwargs)
+            self._check_dtypes(node)
             if node.target in ATEN:
                 return self._elementwise(ATEN[node.target], node, args, kwargs)
             handler = self.handlers.with_rows.get(node.target)
@@ -192,13 +193,42 @@ class Lowering:
             if target is aten.expand.default:  # a broadcast is one anyway
                 return args[0]
             raise Unsupported(f"{target} of weights alone that makes a batch")
+        if not free.is_padding(target, args):
+            args, kwargs = self._with_tensors(node, args, kwargs)
+        kwargs = {key: free.REAL if given == self.dtype else given for key, given in kwargs.items()}
         return free.call(self.graph, target, args, kwargs, value)
+
+    def _with_tensors(self, node: fx.Node, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Arguments of an operator on weights, with whole tensors where a number stands for one and its shape counts."""
+        shapes = [a.shape for a in _flat((args, kwargs)) if isinstance(a, Node)]
+        if node.target in ATEN and numpy.broadcast_shapes(*shapes) == tuple(node.meta["val"].shape):
+            return args, kwargs
+
+        def whole(given: fx.Node) -> Any:
+            value, like = self.values[given], given.meta["val"]
+            if not isinstance(value, bool | int | float) or not like.shape:
+                return value
+            if like.dtype not in (torch.bool, self.dtype):
+                raise Unsupported(f"a constant of {like.dtype} among weights")
+            is_bool = like.dtype == torch.bool
+            number = self.graph.node("constant", (), [float(value)], kind="free", shape=(), is_bool=is_bool)
+            return free.call(self.graph, aten.expand.default, (number, tuple(like.shape)), {}, like)
+
+        spelled: tuple[Any, Any] = fx.map_arg((node.args, node.kwargs), whole)
+        return tuple(a if isinstance(a, torch.Tensor) else b for a, b in zip(args, spelled[0], strict=True)), spelled[1]
+
+    def _check_dtypes(self, node: fx.Node) -> None:
+        """What meets rows has their dtype: kernels read weights, and what torch makes of them, as numbers of that."""
+        for given in node.all_input_nodes:
+            dtype = getattr(given.meta.get("val"), "dtype", None)
+            if isinstance(self.values[given], Node) and dtype not in (torch.bool, self.dtype):
+                raise Unsupported(f"weights as {dtype} among {self.dtype}")
 
     @staticmethod
     def _number_or(value: Any) -> Any:
         return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
 
-    def _constant(self, value: torch.Tensor) -> Node:
+    def _constant(self, value: torch.Tensor, node: fx.Node) -> Node:
         """A tensor that the cell's code brings along, as a free node that holds its numbers."""
         if self.batch in value.shape or value.numel() > MOST_NUMBERS:
             raise Unsupported(
@@ -206,7 +236,8 @@ class Lowering:
                 "a larger one is registered as a buffer"
             )
         is_bool = value.dtype == torch.bool
-        if not is_bool and torch.promote_types(value.dtype, self.dtype) != self.dtype:
+        is_index = not (is_bool or value.dtype.is_floating_point or node.target in ATEN)
+        if is_index or (not is_bool and torch.promote_types(value.dtype, self.dtype) != self.dtype):
             raise Unsupported(f"a constant of {value.dtype} among {self.dtype}")
         numbers = value.double().flatten().tolist()
         return self.graph.node("constant", (), numbers, kind="free", shape=value.shape, is_bool=is_bool)
@@ -242,8 +273,11 @@ class Lowering:
         if simple is not None:
             return simple
         gives_bool = TABLE[name].gives_bool
-        if name in ("add", "sub", "mul", "div", "neg") or (gives_bool and name not in ("and", "or", "not")):
-            args = tuple(self.op("real", a) if isinstance(a, Node) and a.is_bool else a for a in args)
+        if any(_is_mask(a) for a in args) or name in ("where", "and", "or", "not"):
+            name, args, done = self._with_masks(name, args)
+            if done is not None:
+                return done
+            gives_bool = TABLE[name].gives_bool
         nodes = [a for a in args if isinstance(a, Node)]
         if not nodes:
             result = TABLE[name].run(
@@ -254,8 +288,41 @@ class Lowering:
         if name == "where":
             gives_bool = all(isinstance(a, Node) and a.is_bool for a in args)
         if all(n.kind != "rows" for n in nodes):
-            raise Unsupported("an operator on weights, made in a loop")
+            if len(nodes) == len(args):
+                raise Unsupported("an operator on weights, made in a loop")
+            # a number of every row: the gradient of columns that were assigned over is 0 times a weight
+            args = tuple(a if isinstance(a, Node) else self._filled(a, width) for a in args)
         return self.graph.node(name, args, shape=[width], is_bool=gives_bool)
+
+    def _with_masks(self, name: str, args: tuple[Piece, ...]) -> tuple[str, tuple[Piece, ...], Piece | None]:
+        """An operator with masks among its arguments, by torch's rules: as one that kernels have, or what it comes to."""
+        if name in _OF_TWO_MASKS and all(map(_is_mask, args)):
+            name = _OF_TWO_MASKS[name]
+        if name in ("and", "or", "not"):
+            args = tuple(a if _is_mask(a) else self.op("ne", a, 0.0) if isinstance(a, Node) else bool(a) for a in args)
+            for a, b in (args, args[::-1]) if len(args) == 2 else ():
+                if isinstance(b, bool):
+                    return name, args, a if b == (name == "and") else b
+        elif name == "where":
+            chosen, a, b = args
+            if not _is_mask(chosen):
+                chosen = self.op("ne", chosen, 0.0)
+            if not (_is_mask(a) and _is_mask(b)):
+                a, b = (self.op("real", v) if _is_mask(v) else v for v in (a, b))
+            elif isinstance(a, bool):
+                return name, args, self.op("or" if a else "and", chosen if a else self.op("not", chosen), b)
+            elif isinstance(b, bool):
+                return name, args, self.op("or" if b else "and", self.op("not", chosen) if b else chosen, a)
+            args = (chosen, a, b)
+        elif name == "real":
+            (mask,) = args
+            if isinstance(mask, Node) and mask.kind != "rows":
+                one = self.graph.node("constant", (), [1.0], kind="free", shape=())
+                value = torch.empty(mask.shape, device="meta")
+                return name, args, free.call(self.graph, aten.mul.Tensor, (mask, one), {}, value)
+        else:
+            args = tuple(self.op("real", a) if _is_mask(a) else a for a in args)
+        return name, args, None
 
     def joined(self, pieces: Sequence[tuple[Piece, int]]) -> Node:
         """Pieces side by side as one node: the leaf they are columns of, or a "cat"."""
@@ -349,6 +416,7 @@ class Lowering:
                 if d + shift == lane and a.shape[d] > 1:
                     continue
                 value = free.select(self.graph, value, d, 0 if a.shape[d] == 1 else at[d + shift])
+            value = free.in_a_row(self.graph, value)
             yield from (
                 free.columns(self.graph, value, 0, start, end) if value.shape else value for start, end in spans
             )
@@ -422,8 +490,15 @@ def _simplified(name: str, args: Sequence[Piece]) -> Piece | None:
     if name == "where" and not isinstance(args[0], Node):
         return args[1] if args[0] else args[2]
     if name == "real" and not (isinstance(args[0], Node) and args[0].is_bool):
-        return args[0]
+        return args[0] if isinstance(args[0], Node) else float(args[0])
     return None
+
+
+_OF_TWO_MASKS = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and"}
+
+
+def _is_mask(value: Piece) -> bool:
+    return value.is_bool if isinstance(value, Node) else isinstance(value, bool)
 
 
 def _is(value: Piece, number: float) -> bool:

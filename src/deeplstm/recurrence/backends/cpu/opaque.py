@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, library, nn
@@ -28,14 +28,44 @@ if TYPE_CHECKING:  # what captures and generates is imported where a program is 
 KNOWN = 128
 """How many programs are kept between calls."""
 
-_SHARED = (
+Tensors = Sequence[Tensor]
+
+
+class Given(NamedTuple):
+    """What both operators are given, in the order of `ARGUMENTS`.
+
+    Attributes:
+        program: the cell's, as text.
+        initials: what resets put in the place of states; empty without resets.
+        weights, noise: in the program's order.
+        lengths, resets, reverse, memory: of `scan`.
+        wants: whether there will be a backward, and whether it gives the gradients of x and of each weight.
+    """
+
+    program: str
+    x: Tensor
+    states: Tensors
+    initials: Tensors
+    weights: Tensors
+    noise: Tensors
+    lengths: Tensor | None
+    resets: Tensor | None
+    reverse: bool
+    memory: str
+    wants: Sequence[bool]
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """What has gradients."""
+        return [self.x, *self.states, *self.initials, *self.weights]
+
+
+ARGUMENTS = (
     "str program, Tensor x, Tensor[] states, Tensor[] initials, Tensor[] weights, Tensor[] noise, Tensor? lengths, "
     "Tensor? resets, bool reverse, str memory, bool[] wants"
 )
-FORWARD = f"({_SHARED}) -> Tensor[]"
-BACKWARD = f"({_SHARED}, Tensor[] kept, Tensor?[] upstream) -> Tensor[]"
-
-Tensors = Sequence[Tensor]
+FORWARD = f"({ARGUMENTS}) -> Tensor[]"
+BACKWARD = f"({ARGUMENTS}, Tensor[] kept, Tensor?[] upstream) -> Tensor[]"
 
 
 def run(call: Call, program: str, names: Sequence[str]) -> tuple[Tensor, Any, dict[str, Tensor]]:
@@ -123,131 +153,125 @@ def _wanted(program: str, resets: Tensor | None, memory: str, wants: Sequence[bo
     return Wanted(gradient, x, weights, memory=memory, trace=signature.trace, resets=resets is not None)
 
 
+# ---------------------------------------------------------------- checks
+
+
+def _check(given: Given) -> None:
+    """Raise for what the program was not made for: a graph may be called with any tensors, and may be a stranger's."""
+    g, s = given, _step(given.program).signature
+    T, B = g.x.shape[:2] if g.x.dim() == 3 else (0, 0)
+    rows = [(B, width) for width in s.states]
+    has_resets = g.resets is not None
+    groups = [
+        ("x", [g.x], [(T, B, s.x)]),
+        ("states", g.states, rows),
+        ("initial states", g.initials, rows if has_resets else []),
+        ("weights", g.weights, [shape for _, shape in s.weights]),
+        ("noise", [n[:1] for n in g.noise], [(1, B, width) for _, width, _ in s.noise]),
+        ("resets", [] if g.resets is None else [g.resets], [(T, B)] if has_resets else []),
+        ("lengths", [] if g.lengths is None else [g.lengths], [] if g.lengths is None else [(B,)]),
+    ]
+    complaints = [
+        f"{name} of shapes {[tuple(t.shape) for t in tensors]}, {wanted} expected"
+        for name, tensors, wanted in groups
+        if [tuple(t.shape) for t in tensors] != wanted
+    ]
+    if not complaints:
+        masks = [is_mask for *_, is_mask in s.noise]
+        real = [*g.states, *g.initials, *g.weights, *(n for n, mask in zip(g.noise, masks, strict=True) if not mask)]
+        complaints = sorted({f"tensors of {t.dtype} with x of {g.x.dtype}" for t in real if t.dtype != g.x.dtype})
+        if any(n.shape[0] not in (1, T) or m != (n.dtype == torch.bool) for n, m in zip(g.noise, masks, strict=True)):
+            complaints.append("other masks than it was compiled with")
+        if g.resets is not None and g.resets.dtype != torch.bool:
+            complaints.append(f"resets of {g.resets.dtype}")
+        if g.lengths is not None and (g.lengths.dtype != torch.int64 or _are_beyond(g.lengths, T)):
+            complaints.append(
+                f"lengths of {g.lengths.dtype}, {g.lengths.tolist()}, whole numbers from 0 to T={T} expected"
+            )
+    if len(g.wants) != 2 + len(s.weights) or g.memory not in ("save", "recompute"):
+        complaints.append(f"wants={list(g.wants)} and memory={g.memory!r}")
+    _refuse("forward", complaints)
+
+
+def _are_beyond(lengths: Tensor, T: int) -> bool:
+    return lengths.numel() > 0 and (int(lengths.min()) < 0 or int(lengths.max()) > T)
+
+
+def _check_kept(given: Given, kept: Tensors, upstream: Sequence[Tensor | None]) -> None:
+    """Raise for other tensors than a forward gives."""
+    results = _shapes(*given)
+    shown = 1 + len(given.states) + len(_step(given.program).marks)
+    kinds = lambda tensors: [(tuple(t.shape), t.dtype) for t in tensors]  # noqa: E731
+    complaints = []
+    if kept and kinds(kept) != kinds(results[shown:]):
+        complaints.append("what no forward has kept")
+    if len(upstream) != shown or any(
+        u is not None and kinds([u]) != kinds([r]) for u, r in zip(upstream, results, strict=False)
+    ):
+        complaints.append("gradients that are not of its results")
+    _refuse("backward", complaints)
+
+
+def _refuse(operator: str, complaints: Sequence[str]) -> None:
+    if complaints:
+        raise ValueError(
+            f"deeplstm::{operator} got {'; '.join(complaints)}. Compile or export the model again for these."
+        )
+
+
 # ---------------------------------------------------------------- forward
 
 
-def _job(
-    program: str,
-    x: Tensor,
-    states: Tensors,
-    initials: Tensors,
-    weights: Tensors,
-    noise: Tensors,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reverse: bool,
-    memory: str,
-    wants: Sequence[bool],
-) -> Job:
+def _job(given: Given) -> Job:
     from .autograd import job
 
-    step = _step(program)
-    _check(step, x, states, initials, weights, noise, resets)
-    named = dict(zip(step.noise, noise, strict=True)) if step.signature.has_noise else None
-    if lengths is not None and bool((lengths == x.shape[0]).all()):
+    g, step = given, _step(given.program)
+    named = dict(zip(step.noise, g.noise, strict=True)) if step.signature.has_noise else None
+    lengths = g.lengths
+    if lengths is not None and bool((lengths == g.x.shape[0]).all()):
         lengths = None
-    call = Call(nn.Module(), None, x, tuple(states), tuple(initials), named, lengths, resets, reverse, (), memory)
-    return job(call, _programs_of(program, x.dtype), tuple(step.weights), _wanted(program, resets, memory, wants))
+    states = (tuple(g.states), tuple(g.initials))
+    call = Call(nn.Module(), None, g.x, *states, named, lengths, g.resets, g.reverse, (), g.memory)
+    wanted = _wanted(g.program, g.resets, g.memory, g.wants)
+    return job(call, _programs_of(g.program, g.x.dtype), tuple(step.weights), wanted)
 
 
-def _check(
-    step: Step,
-    x: Tensor,
-    states: Tensors,
-    initials: Tensors,
-    weights: Tensors,
-    noise: Tensors,
-    resets: Tensor | None,
-) -> None:
-    """Raise for tensors that the program was not made for: a graph may be called with any."""
-    s = step.signature
-    T, B = x.shape[:2]
-    rows = [(B, width) for width in s.states]
-    is_mask = [mask for *_, mask in s.noise]
-    groups = [
-        ("x", [x], [(T, B, s.x)]),
-        ("states", states, rows),
-        ("initial states", initials, [] if resets is None else rows),
-        ("weights", weights, [shape for _, shape in s.weights]),
-        ("noise", [n[0] for n in noise], [(B, width) for _, width, _ in s.noise]),
-        ("resets", [] if resets is None else [resets], [] if resets is None else [(T, B)]),
-    ]
-    complaints = [
-        f"{name} of shapes {[tuple(t.shape) for t in given]}, {wanted} expected"
-        for name, given, wanted in groups
-        if [tuple(t.shape) for t in given] != wanted
-    ]
-    if not complaints:
-        real = [*states, *initials, *weights, *(n for n, mask in zip(noise, is_mask, strict=True) if not mask)]
-        complaints = sorted({f"tensors of {t.dtype} with x of {x.dtype}" for t in real if t.dtype != x.dtype})
-        wrong = [
-            n
-            for n, mask in zip(noise, is_mask, strict=True)
-            if n.shape[0] not in (1, T) or mask != (n.dtype == torch.bool)
-        ]
-        complaints += ["other masks than it was compiled with"] if wrong else []
-    if complaints:
-        raise ValueError(f"deeplstm::forward got {'; '.join(complaints)}. Compile or export the model again for these.")
+def _is_nothing_to_do(given: Given) -> bool:
+    return 0 in given.x.shape or (given.lengths is not None and not bool(given.lengths.any()))
 
 
-def _is_nothing_to_do(x: Tensor, lengths: Tensor | None) -> bool:
-    return 0 in x.shape or (lengths is not None and not bool(lengths.any()))
-
-
-def _forward(
-    program: str,
-    x: Tensor,
-    states: Tensors,
-    initials: Tensors,
-    weights: Tensors,
-    noise: Tensors,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reverse: bool,
-    memory: str,
-    wants: Sequence[bool],
-) -> list[Tensor]:
+def _forward(*arguments: Any) -> list[Tensor]:
     from .autograd import forward
 
-    given = (program, x, states, initials, weights, noise, lengths, resets, reverse, memory, wants)
-    if _is_nothing_to_do(x, lengths):
+    given = Given(*arguments)
+    _check(given)
+    if _is_nothing_to_do(given):
         shown = [t.zero_() for t in _shapes(*given)]
-        for final, state in zip(shown[1:], states, strict=False):
+        for final, state in zip(shown[1:], given.states, strict=False):
             final.copy_(state)
         return shown
-    job = _job(*given)
-    outputs, keep = forward(job, x, [*states, *initials, *weights])
-    kept = _pack(keep, job) if wants[0] else []
-    inputs = [x, *states, *initials, *weights, *noise, *(t for t in (lengths, resets) if t is not None)]
-    return _apart([*outputs, *kept], inputs)
+    job = _job(given)
+    outputs, keep = forward(job, given.x, given.inputs[1:])
+    kept = _pack(keep, job) if given.wants[0] else []
+    others = [*given.noise, *(t for t in (given.lengths, given.resets) if t is not None)]
+    return _apart([*outputs, *kept], [*given.inputs, *others])
 
 
-def _shapes(
-    program: str,
-    x: Tensor,
-    states: Tensors,
-    initials: Tensors,
-    weights: Tensors,
-    noise: Tensors,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reverse: bool,
-    memory: str,
-    wants: Sequence[bool],
-) -> list[Tensor]:
+def _shapes(*arguments: Any) -> list[Tensor]:
     """Empty tensors like the results: y, final states, traces; with a gradient also the states and what the backward reads."""
-    step = _step(program)
+    given = Given(*arguments)
+    x, step = given.x, _step(given.program)
     T, B = x.shape[:2]
     shown = [x.new_empty(T, B, step.y.width), *(x.new_empty(B, width) for width in step.signature.states)]
     shown += [x.new_empty(T, B, mark.width) for mark in step.marks.values()]
-    if not wants[0]:
+    if not given.wants[0]:
         return shown
     shown += [x.new_empty((T + 1) * B, width) for width in step.signature.states]
-    if resets is not None:
+    if given.resets is not None:
         shown += [x.new_empty(T * B, width) for width in step.signature.states]
     return shown + [
         x.new_empty(T * B, width, dtype=torch.bool if is_bool else x.dtype)
-        for width, is_bool in _saved(program, x.dtype, tuple(wants), memory, resets is not None)
+        for width, is_bool in _saved(given.program, x.dtype, tuple(given.wants), given.memory, given.resets is not None)
     ]
 
 
@@ -278,7 +302,8 @@ def _with_rows(rows: Tensor, count: int) -> Tensor:
 
 def _unpack(kept: Tensors, x: Tensor, job: Job) -> list[Tensor]:
     batch = job.batch
-    return [batch.enter(x), *(t[: batch.rows + (n < job.states) * batch.B] for n, t in enumerate(kept))]
+    rows = [t[: batch.rows + (n < job.states) * batch.B].contiguous() for n, t in enumerate(kept)]
+    return [batch.enter(x), *rows]
 
 
 def _apart(results: Iterable[Tensor], given: Iterable[Tensor]) -> list[Tensor]:
@@ -300,78 +325,53 @@ def _apart(results: Iterable[Tensor], given: Iterable[Tensor]) -> list[Tensor]:
 # ---------------------------------------------------------------- backward
 
 
-def _backward(
-    program: str,
-    x: Tensor,
-    states: Tensors,
-    initials: Tensors,
-    weights: Tensors,
-    noise: Tensors,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reverse: bool,
-    memory: str,
-    wants: Sequence[bool],
-    kept: Tensors,
-    upstream: Sequence[Tensor | None],
-) -> list[Tensor]:
+def _backward(*arguments: Any) -> list[Tensor]:
     from .autograd import backward, forward
 
-    given = (program, x, states, initials, weights, noise, lengths, resets, reverse, memory, wants)
-    if _is_nothing_to_do(x, lengths):
-        gradients = [t.zero_() for t in _gradient_shapes(*given, kept, upstream)]
-        for gradient, of_final in zip(gradients[wants[1] :], upstream[1 : 1 + len(states)], strict=False):
+    *shared, kept, upstream = arguments
+    given = Given(*shared)
+    _check(given)
+    _check_kept(given, kept, upstream)
+    wants, states = given.wants, len(given.states)
+    if _is_nothing_to_do(given):
+        gradients = [t.zero_() for t in _gradient_shapes(*arguments)]
+        for gradient, of_final in zip(gradients[wants[1] :], upstream[1 : 1 + states], strict=False):
             if of_final is not None:
                 gradient.copy_(of_final)
         return gradients
-    job = _job(*given)
-    inputs = [x, *states, *initials, *weights]
+    job = _job(given)
+    inputs = given.inputs
     if kept:
-        keep = _unpack(kept, x, job)
+        keep = _unpack(kept, given.x, job)
     else:
-        _, keep = forward(job, x, inputs[1:])
+        _, keep = forward(job, given.x, inputs[1:])
     dx, *rest = backward(job, inputs, keep, upstream)
     results = [dx] if wants[1] else []
-    fixed = len(states) + len(initials)
+    fixed = states + len(given.initials)
     results += [*rest[:fixed], *(d for d, is_wanted in zip(rest[fixed:], wants[2:], strict=True) if is_wanted)]
-    return _apart(results, [*inputs, *noise, *kept, *(u for u in upstream if u is not None)])  # type: ignore[arg-type]
+    return _apart(results, [*inputs, *given.noise, *kept, *(u for u in upstream if u is not None)])  # type: ignore[arg-type]
 
 
-def _gradient_shapes(
-    program: str,
-    x: Tensor,
-    states: Tensors,
-    initials: Tensors,
-    weights: Tensors,
-    noise: Tensors,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reverse: bool,
-    memory: str,
-    wants: Sequence[bool],
-    kept: Tensors,
-    upstream: Sequence[Tensor | None],
-) -> list[Tensor]:
+def _gradient_shapes(*arguments: Any) -> list[Tensor]:
     """Empty tensors like the results: gradients of x if wanted, of states and initial states, of the weights wanted."""
-    like = [x] if wants[1] else []
-    like += [*states, *initials, *(w for w, is_wanted in zip(weights, wants[2:], strict=True) if is_wanted)]
-    return [t.new_empty(t.shape) for t in like]
+    *shared, _, _ = arguments
+    given = Given(*shared)
+    like = [given.x] if given.wants[1] else []
+    weights = (w for w, is_wanted in zip(given.weights, given.wants[2:], strict=True) if is_wanted)
+    return [t.new_empty(t.shape) for t in (*like, *given.states, *given.initials, *weights)]
 
 
 # ---------------------------------------------------------------- autograd
 
-_NUMBER_OF_SHARED = 11
-
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    program, x, states, initials, weights, noise, lengths, resets, *options = inputs
-    step = _step(program)
-    shown = 1 + len(states) + len(step.marks)
+    program, *tensors, reverse, memory, wants = inputs
+    shown = 1 + len(Given(*inputs).states) + len(_step(program).marks)
+    groups = [t if isinstance(t, list | tuple) else [t] for t in (*tensors, output[shown:])]
     ctx.set_materialize_grads(False)
-    groups = ([x], states, initials, weights, noise, [lengths], [resets], output[shown:])
     ctx.save_for_backward(*(tensor for group in groups for tensor in group))
     ctx.sizes = [len(group) for group in groups]
-    ctx.program, ctx.options, ctx.shown = program, options, shown
+    ctx.program, ctx.options, ctx.shown = program, (reverse, memory, wants), shown
 
 
 def _backward_rule(ctx: Any, upstream: list[Tensor | None]) -> tuple[Any, ...]:
@@ -379,30 +379,16 @@ def _backward_rule(ctx: Any, upstream: list[Tensor | None]) -> tuple[Any, ...]:
     x, states, initials, weights, noise, lengths, resets, kept = (
         [next(saved) for _ in range(size)] for size in ctx.sizes
     )
-    reverse, memory, _ = ctx.options
-    _, needs_x, _, _, needs_weights, *_ = ctx.needs_input_grad
-    wants = [True, needs_x, *needs_weights] if not kept else ctx.options[2]
-    gradients = iter(
-        torch.ops.deeplstm.backward(
-            ctx.program,
-            x[0],
-            states,
-            initials,
-            weights,
-            noise,
-            lengths[0],
-            resets[0],
-            reverse,
-            memory,
-            wants,
-            kept,
-            [None if u is None else u.contiguous() for u in upstream[: ctx.shown]],
-        )
-    )
-    dx = next(gradients) if wants[1] else None
-    dstates, dinitials = [next(gradients) for _ in states], [next(gradients) for _ in initials]
-    dweights = [next(gradients) if is_wanted else None for is_wanted in wants[2:]]
-    return None, dx, dstates, dinitials, dweights, [None for _ in noise], None, None, None, None, None
+    given = Given(ctx.program, x[0], states, initials, weights, noise, lengths[0], resets[0], *ctx.options)
+    if not kept:
+        _, needs_x, _, _, needs_weights, *_ = ctx.needs_input_grad
+        given = given._replace(wants=[True, needs_x, *needs_weights])
+    shown = [None if u is None else u.contiguous() for u in upstream[: ctx.shown]]
+    gradients = iter(torch.ops.deeplstm.backward(*given, kept, shown))
+    dx = next(gradients) if given.wants[1] else None
+    dstates, dinitials = [next(gradients) for _ in given.states], [next(gradients) for _ in given.initials]
+    dweights = [next(gradients) if is_wanted else None for is_wanted in given.wants[2:]]
+    return None, dx, dstates, dinitials, dweights, [None for _ in given.noise], None, None, None, None, None
 
 
 def _no_second_derivative(ctx: Any, *upstream: Any) -> Any:
