@@ -8,8 +8,8 @@ What is emitted reads as it runs::
             for each row, for each vector of columns: load, compute, store
         for each row: for each vector of columns: load, compute, store, reduce      (stages without; the first thread)
 
-The number of rows is known. Two threads split the columns of every stage with products, so the same bits come out as of one. The
-second is a `helper`, which may come late or not at all.
+The number of rows is known. Two threads split the columns of every stage with products, so the same bits come out as of one.
+The second is a `helper`, which may come late or not at all.
 """
 
 from __future__ import annotations
@@ -353,7 +353,11 @@ class StageEmitter:
     def _product(
         self, packed: Packed, done: Pass, rows: int, row: ir.Value, panel: ir.Value, scratch: ir.Value
     ) -> None:
-        """One pass over K for a block of rows: into the tile, [linear][row][vector]."""
+        """One pass over K for a block of rows: into the tile, [linear][row][vector].
+
+        Where registers allow it in two parts side by side, each with sums of its own: these wait less for each other, and two
+        streams come a tenth faster out of the third cache than one. Asking for lines ahead brought nothing more.
+        """
         b, types, layout = self.b, self.types, self.layout
         K, count = done.input.width, len(done.linears) * packed.vectors
         pair = 2 if layout.weights == "bfloat16" else 1
@@ -361,9 +365,9 @@ class StageEmitter:
         place = self.loop.places[done.input]
         inputs = [self._at(place, b.add(row, I64(r)), I64(0)) for r in range(rows)]
         stored = STORED[self._element(place.buffer)]
-        sets = 2 if 2 * rows * count <= self.of.host.registers // 2 else 1
+        ways = 2 if 2 * rows * count <= self.of.host.registers // 2 else 1
 
-        def step(k: ir.Value, sums: list[ir.Value], take: int) -> list[ir.Value]:
+        def step(k: ir.Value, sums: list[ir.Value], take: int, way: int) -> list[ir.Value]:
             """So many numbers of each row, from k on, with their weights."""
             sums = list(sums)
             for j in range(0, take, pair):
@@ -375,7 +379,6 @@ class StageEmitter:
                     for n in range(count)
                 ]
                 for half in range(min(pair, take - j)):
-                    which = (j + half) % sets
                     for r in range(rows):
                         number = types.load_scalar(
                             b,
@@ -383,24 +386,27 @@ class StageEmitter:
                             self._element(place.buffer),
                         )
                         for n in range(count):
-                            at_sum = (which * rows + r) * count + n
+                            at_sum = (way * rows + r) * count + n
                             sums[at_sum] = math.fma(b, number, loaded[n][half], sums[at_sum])
             return sums
 
-        unroll = 4 if rows * count <= 8 else 2
+        each = 2
+        part = K // (ways * each) * each
+
+        def several(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+            first = b.mul(k, I64(each))
+            for way in range(ways):
+                sums = step(b.add(first, I64(way * part)), sums, each, way)
+            return sums
+
         zero = ir.Constant(types.type, None)
-        sums = accumulate(
-            b,
-            I64(K // unroll),
-            [zero] * (sets * rows * count),
-            lambda k, sums: step(b.mul(k, I64(unroll)), sums, unroll),
-        )
-        if K % unroll:
-            sums = step(I64(K - K % unroll), sums, K % unroll)
+        sums = accumulate(b, I64(part // each), [zero] * (ways * rows * count), several)
+        if left := K - ways * part:
+            sums = step(I64(K - left), sums, left, 0)
         for r in range(rows):
             for n in range(count):
                 value = sums[r * count + n]
-                for which in range(1, sets):
+                for which in range(1, ways):
                     value = b.fadd(value, sums[(which * rows + r) * count + n])
                 linear, vector = divmod(n, packed.vectors)
                 index = ((done.first + linear) * rows + r) * packed.vectors + vector
@@ -522,4 +528,3 @@ def _memcpy(module: ir.Module) -> ir.Function:
     if name in module.globals:
         return module.globals[name]
     return ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I1]), name)
-

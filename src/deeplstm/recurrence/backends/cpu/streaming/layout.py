@@ -22,8 +22,8 @@ MOST_VECTORS = 4
 
 HEADER = 8
 COUNTER, X, Y, STEPS, PACKED, MAILBOX, COUNTERS, TABLE = range(HEADER)
-"""Entries of the context before its buffers: steps done so far, input and output of this call, its steps, weights, the mailbox of
-who helps (0: nobody), where two threads count what they do, the table of a leading embedding."""
+"""Entries of the context before its buffers: steps done so far, input and output of this call, its steps, weights, the mailbox
+of who helps (0: nobody), where two threads count what they do, the table of a leading embedding."""
 
 LINE = 8
 """From one of these counters to the next: a cache line each."""
