@@ -26,6 +26,10 @@ SIZES = [(1, 40), (2, 128), (2, 256), (2, 512)]
 ERROR = {"float32": 2e-5, "bfloat16": 2e-2}
 """Largest difference from nn.LSTM that is allowed, relative to the largest output, by how weights are kept."""
 
+SETTLE = 0.06
+"""Seconds for which each takes steps before they count: it takes some 30 steps until 16 MB of weights come from the third cache
+again, and ONNX Runtime's threads look for work for 20 milliseconds after its last step, and take a core."""
+
 SYMBOLS = 96
 CHARACTERS = 400
 
@@ -217,7 +221,7 @@ def latency(rounds: Rounds = FULL, sizes: list[tuple[int, int]] = SIZES) -> list
         torch.manual_seed(0)
         steps, streams = contestants(layers, H, torch.randn(16, 1, H))
         check(steps)
-        times = take_turns({name: _call(step) for name, step in steps.items()}, rounds)
+        times = take_turns({name: _call(step) for name, step in steps.items()}, rounds, settle=SETTLE)
         micro = {name: time.median * 1e3 for name, time in times.items()}
         onnx = micro.get("ONNX Runtime")
         for name, taken in micro.items():
@@ -330,7 +334,10 @@ def table(rows: list[Row]) -> str:
 def main(rounds: Rounds = FULL) -> tuple[list[Row], Writing]:
     """Measure and print; the rows, for whoever puts them into a report."""
     rows = latency(rounds)
-    print("One step, one row, float32 unless it says bfloat16; floor: reading the weights once from where they fit.\n")
+    print(
+        "One step, one row, float32 unless it says bfloat16; floor: reading the weights once from where they fit. "
+        f"ONNX Runtime and nn.LSTM use {torch.get_num_threads()} threads, and so may Stream where it does not say one.\n"
+    )
     print(table(rows))
     text = writing(rounds)
     print(
