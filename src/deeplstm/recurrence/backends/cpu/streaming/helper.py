@@ -23,8 +23,9 @@ from .. import kernels
 from ..host import host
 from ..memory import I32, I64, PTR
 
-STATE, FUNCTION, ARGUMENT, ASLEEP = 0, 8, 9, 16
-"""Entries of the mailbox: whether there is work, the function and its argument, whether the helper must be woken."""
+STATE, FUNCTION, ARGUMENT, ASLEEP, CALLS = 0, 8, 9, 16, 17
+"""Entries of the mailbox: whether there is work, the function and its argument, whether the helper must be woken, how often it
+has come."""
 OPEN, INSIDE, CLOSED = range(3)
 """States: work that the helper may come to; the helper is at it; no work."""
 
@@ -98,6 +99,7 @@ def _emit_serve() -> str:
     b.position_at_end(work)
     job = b.inttoptr(b.load(at(FUNCTION)), ir.FunctionType(ir.VoidType(), [PTR]).as_pointer())
     b.call(job, [b.inttoptr(b.load(at(ARGUMENT)), PTR)])
+    b.store(b.add(b.load(at(CALLS)), I64(1)), at(CALLS))
     b.store_atomic(I64(CLOSED), mailbox, "release", 8)
     looks.add_incoming(I64(0), b.block)
     b.branch(look)
@@ -141,6 +143,11 @@ class Helper:
         while True:
             serve(address)
             bell.acquire()
+
+    @property
+    def calls(self) -> int:
+        """How often it has come to help."""
+        return ctypes.c_int64.from_address(self.address + 8 * CALLS).value
 
     def wake(self) -> None:
         """Have the helper watch the mailbox. For the holder of ``free``."""
