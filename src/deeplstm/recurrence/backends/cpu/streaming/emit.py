@@ -125,7 +125,7 @@ class _Emitter:
         is_shared, is_second = (b.icmp_signed(*c) for c in (("!=", who, I64(ALONE)), ("==", who, I64(SECOND))))
         T, before = self.entry(b, context, STEPS), self.entry(b, context, COUNTER)
         done = self._counter(b, context, I64(DONE))
-        units = [1 if self.layout.of(s) is None else self.layout.of(s).panels for s in self.layout.loop.stages]
+        units = [p.panels if (p := self.layout.of(s)) else 1 for s in self.layout.loop.stages]
         with loop(b, 0, T, "step") as t:
             parity = b.and_(b.add(before, t), I64(1))
             target = b.mul(t, I64(sum(units) + 1))
