@@ -23,11 +23,9 @@ from ....program.graph import Node
 from ....program.stages import Buffer, Place, Stage
 from .. import math
 from ..control import accumulate, loop, until_negative
-from ..emit import _COMBINE as COMBINE
-from ..emit import _NEUTRAL as NEUTRAL
-from ..emit import emit_operator
+from ..emit import COMBINE, NEUTRAL, across, emit_operator
 from ..host import Host
-from ..memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, splat
+from ..memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, lanes_below
 from ..tiles import compute_element
 from .helper import ARGUMENT, CLOSED, FUNCTION, OPEN
 from .helper import emit_wait as _wait
@@ -453,18 +451,8 @@ class StageEmitter:
                 with loop(b, 0, -(-stage.width // types.lanes), "vector") as v:
                     self._vector(row, b.mul(v, I64(types.lanes)), lambda node: None, sums)
             for node, place in stage.reductions:
-                total = self._across(types.load(b, sums[node], compute_element(types)), node.op)
+                total = across(b, types.load(b, sums[node], compute_element(types)), node.op)
                 types.store_first(b, total, self._at(place, row, I64(0)), self._element(place.buffer))
-
-    def _across(self, vector: ir.Value, op: str) -> ir.Value:
-        """One number out of all lanes."""
-        b, lanes = self.b, self.types.lanes
-        half = lanes // 2
-        while half:
-            order = ir.Constant(ir.VectorType(I32, lanes), [(n + half) % lanes for n in range(lanes)])
-            vector = COMBINE[op](b, vector, b.shuffle_vector(vector, vector, order))
-            half //= 2
-        return vector
 
     def _vector(
         self,
@@ -477,9 +465,7 @@ class StageEmitter:
         b, types, stage = self.b, self.types, self.stage
         mask = None
         if self.is_masked:
-            lanes = ir.Constant(ir.VectorType(I32, types.lanes), list(range(types.lanes)))
-            left = b.trunc(b.sub(I64(stage.width), column), I32)
-            mask = b.icmp_signed("<", lanes, splat(b, left, types.lanes))
+            mask = lanes_below(b, b.sub(I64(stage.width), column), types.lanes)
         done: dict[Node, ir.Value] = {}
 
         def value(node: Node | float) -> ir.Value:
