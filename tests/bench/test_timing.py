@@ -42,6 +42,13 @@ def test_a_turn_of_a_short_call_has_many_after_one_that_does_not_count() -> None
     assert 1 <= times["short"].median < 20
 
 
+def test_calls_that_settle_do_not_count() -> None:
+    order: list[str] = []
+    times = take_turns({"short": sleeper(0.001, "short", order)}, Rounds(2, 0.002, 1.0, 1.0), settle=0.02)
+    assert 2 * 3 <= len(order) - 2 <= 2 * 24
+    assert times["short"].rounds == 2
+
+
 def test_the_first_call_does_not_count_where_there_is_time_for_another() -> None:
     calls: list[int] = []
 

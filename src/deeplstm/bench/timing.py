@@ -59,7 +59,7 @@ def in_modes(field: Sequence[Contestant], case: Case, mode: str, rounds: Rounds)
 
 
 def take_turns(
-    calls: Mapping[Key, Callable[[], object]], rounds: Rounds, slow: Collection[Key] = ()
+    calls: Mapping[Key, Callable[[], object]], rounds: Rounds, slow: Collection[Key] = (), settle: float = 0.0
 ) -> dict[Key, Time]:
     """Time every call once a round.
 
@@ -67,6 +67,8 @@ def take_turns(
         calls: what to time. The first call of each counts only if it is all there is time for.
         rounds: how many and how long.
         slow: which have the time of slow ones, and were called before: nothing is compiled any more.
+        settle: seconds for which each is called before its turn counts, until the caches are its own and what the one before
+            has left running is at rest: pools of threads go on looking for work for a while.
     """
     once, repeats, turns, samples = {}, {}, {}, {}
     with _no_collection():
@@ -83,6 +85,7 @@ def take_turns(
                 if turn < turns[key]:
                     if repeats[key] > 1:
                         call()  # the one before has filled the caches with its own
+                        _settle(call, settle)
                     samples[key].append(_seconds(call, repeats[key]) * 1e3)
     return {key: _summary(values) for key, values in samples.items()}
 
@@ -93,6 +96,12 @@ def _seconds(call: Callable[[], object], repeats: int) -> float:
     for _ in range(repeats):
         call()
     return (perf_counter() - start) / repeats
+
+
+def _settle(call: Callable[[], object], seconds: float) -> None:
+    end = perf_counter() + seconds
+    while perf_counter() < end:
+        call()
 
 
 @contextmanager

@@ -96,8 +96,8 @@ class Compiled(Engine):
         self._go: Callable[..., int] = partial(self._code.call, self._memory.address)
         self.refresh()
         if threads == 2 or (threads is None and self.weight_bytes >= TWO_THREADS_BYTES and torch.get_num_threads() > 1):
-            shared = Always if threads == 2 else Shared
-            self._go = shared(self._code.call, self._memory.address, self._context, layout.PARALLEL)
+            shared: type[Always] = Always if threads == 2 else Shared
+            self._go = shared(self._code.call, self._memory.address, self._context, layout.MAILBOX)
             self.fast = self._fast()
 
     @property
@@ -182,7 +182,7 @@ class Compiled(Engine):
             context = self._context
             context[self._x_at], context[self._y_at], context[self._steps_at] = x.data_ptr(), y.data_ptr(), T
             try:
-                bad = self._go(T) if isinstance(self._go, Shared) else self._go()
+                bad = self._go(T) if isinstance(self._go, Always) else self._go()
             finally:
                 context[self._steps_at] = 1
             if bad:

@@ -1,74 +1,99 @@
-"""Whether a step's columns are shared between two threads: where it is faster, found out as it goes.
+"""Whether a step's columns are shared with a second thread: where it is faster, found out as it goes.
 
-With a core to spare two threads read large weights twice as fast. On a busy machine the second one gets no turn, and a step
-that waits for it takes a hundred times as long. So steps are timed: after one that was no faster, many are done alone.
+With a core to spare two threads read large weights twice as fast. On a busy machine a thread that has begun with its part may
+lose its core, and the step waits for it. So steps are timed, shared ones have a credit to lose, and they are weighed again and
+again against steps done alone.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from threading import Lock
+from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
-FIRST_ALONE = 8
-"""Steps done alone at the start, to know how long that takes."""
-FIRST_PAUSE = 256
-"""Steps done alone after a shared one that was too slow; twice as many after the next."""
-LONGEST_PAUSE_NS = 5e8
-"""But not for longer than this: then the machine may be another one."""
-WORTH = 0.9
-"""A shared step must take less than this of the time it takes alone."""
-CONTENT = 256
-"""Shared steps without a slow one after which the pauses are short again."""
+from ..recurrence.backends.cpu.streaming.helper import helper
 
-_pool = Lock()  # one stream at a time: what two of them would share are the same cores
+ALONE = 7
+"""Calls done alone before shared ones, whose median says how long that takes."""
+TURN_NS = 2e8
+"""Shared calls go on for so long before some are done alone again: it may take less time now than it did."""
+START, MOST = 8, 64
+"""What shared calls have to lose at first, and at most later, in times a call takes alone."""
+WORTH = 0.95
+"""A shared call must take less than this of the time it takes alone, or it loses the difference."""
+FIRST_PAUSE = 16
+"""Calls done alone after the credit was lost; twice as many each further time."""
+LONGEST_PAUSE, LONGEST_PAUSE_NS = 1 << 16, 5e8
+"""But not more than these: then the machine may be another one."""
 
 
-class Shared:
-    """Runs a kernel, shared or alone.
+class Always:
+    """Runs a kernel, shared however long it takes: what is asked for with ``threads=2``.
 
     Args:
         call: runs the context at an address; returns a status.
-        context: in which entry ``at`` says whether the work is shared.
+        context: in which entry ``at`` is the mailbox of the thread that helps, 0 for none.
     """
 
     def __init__(self, call: Callable[[int], int], address: int, context: Any, at: int) -> None:
         self._call, self._address, self._context, self._at = call, address, context, at
-        self.alone_ns = float("inf")
-        self.alone, self.pause, self.good = FIRST_ALONE, FIRST_PAUSE, 0
 
     def __call__(self, steps: int = 1) -> int:
-        if self.alone > 0 or not _pool.acquire(blocking=False):
-            self._context[self._at] = 0
-            start = perf_counter_ns()
-            status = self._call(self._address)
-            # the shortest, forgotten slowly
-            self.alone_ns = min(self.alone_ns * 1.01, (perf_counter_ns() - start) / steps)
-            self.alone -= steps
-            return status
+        other = helper()
+        with other.free:
+            return self._shared(other)
+
+    def _shared(self, other: Any) -> int:
+        other.wake()
+        self._context[self._at] = other.address
         try:
-            self._context[self._at] = 1
-            start = perf_counter_ns()
-            status = self._call(self._address)
-            taken = (perf_counter_ns() - start) / steps
+            return self._call(self._address)
         finally:
-            _pool.release()
-        if taken > WORTH * self.alone_ns:
-            longest = max(FIRST_ALONE, int(LONGEST_PAUSE_NS / self.alone_ns))
-            self.alone = min(self.pause, longest)
-            self.pause, self.good = min(2 * self.pause, longest), 0
-        else:
-            self.good += 1
-            if self.good == CONTENT:
-                self.pause = FIRST_PAUSE
+            self._context[self._at] = 0
+
+
+class Shared(Always):
+    """Shared while that saves time."""
+
+    def __init__(self, call: Callable[[int], int], address: int, context: Any, at: int) -> None:
+        super().__init__(call, address, context, at)
+        self._took: deque[float] = deque(maxlen=ALONE)  # the last calls that were done alone, ns a step
+        self._left, self._pause = ALONE, FIRST_PAUSE
+        self._alone = self._credit = self._until = 0.0
+
+    def __call__(self, steps: int = 1) -> int:
+        if self._left > 0:
+            return self._timed_alone(steps)
+        other = helper()
+        if not other.free.acquire(blocking=False):
+            return self._call(self._address)
+        try:
+            start = perf_counter_ns()
+            status = self._shared(other)
+            now = perf_counter_ns()
+        finally:
+            other.free.release()
+        self._weigh((now - start) / steps, now)
         return status
 
+    def _timed_alone(self, steps: int) -> int:
+        start = perf_counter_ns()
+        status = self._call(self._address)
+        now = perf_counter_ns()
+        self._took.append((now - start) / steps)
+        self._left -= 1
+        if self._left == 0:
+            self._alone = median(self._took)
+            self._credit, self._until = max(self._credit, START * self._alone), now + TURN_NS
+        return status
 
-class Always(Shared):
-    """Shared however long it takes: what is asked for with ``threads=2``."""
-
-    def __call__(self, steps: int = 1) -> int:
-        with _pool:
-            self._context[self._at] = 1
-            return self._call(self._address)
+    def _weigh(self, taken: float, now: int) -> None:
+        alone = self._alone
+        self._credit = min(self._credit + WORTH * alone - taken, MOST * alone)
+        if self._credit < 0:
+            self._left = max(ALONE, min(self._pause, int(LONGEST_PAUSE_NS / max(alone, 1.0))))
+            self._pause, self._credit = min(2 * self._pause, LONGEST_PAUSE), 0.0
+        elif now > self._until:
+            self._left, self._pause = ALONE, FIRST_PAUSE

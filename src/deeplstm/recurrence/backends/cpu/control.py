@@ -28,6 +28,24 @@ def loop(b: ir.IRBuilder, start: ir.Value | int, end: ir.Value | int, name: str 
     b.position_at_end(after)
 
 
+@contextmanager
+def until_negative(b: ir.IRBuilder, take: Callable[[], ir.Value]) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """``while (value := take()) >= 0``; with it how many values were taken before, which afterwards is how many there were."""
+    before = b.block
+    head, body, after = (b.append_basic_block(f"take.{part}") for part in ("head", "body", "after"))
+    b.branch(head)
+    b.position_at_end(head)
+    count = b.phi(I64, name="count")
+    count.add_incoming(I64(0), before)
+    value = take()
+    b.cbranch(b.icmp_signed(">=", value, I64(0)), body, after)
+    b.position_at_end(body)
+    yield value, count
+    count.add_incoming(b.add(count, I64(1)), b.block)
+    b.branch(head)
+    b.position_at_end(after)
+
+
 def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     return b.select(b.icmp_signed("<", x, y), x, y)
 

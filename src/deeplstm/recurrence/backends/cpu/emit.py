@@ -275,23 +275,13 @@ class _StageEmitter:
                 sums[node] = b.alloca(types.type, name=node.name)
         with loop(b, low, high, "row") as row:
             for node, at in sums.items():
-                types.store(b, math.splat(types.type, _NEUTRAL[node.op]), at, compute_element(types))
+                types.store(b, math.splat(types.type, NEUTRAL[node.op]), at, compute_element(types))
             if stage.width > 1 or stage.stores or stage.totals:
                 with loop(b, 0, -(-stage.width // types.lanes), "vector") as v:
                     self._vector(row, b.mul(v, I64(types.lanes)), lambda node: None, sums)
             for node, place in stage.reductions:
-                total = self._across(types.load(b, sums[node], compute_element(types)), node.op)
+                total = across(b, types.load(b, sums[node], compute_element(types)), node.op)
                 types.store_first(b, total, self.rows.at(place, row, I64(0)), self.rows.element(place.buffer))
-
-    def _across(self, vector: ir.Value, op: str) -> ir.Value:
-        """One number out of all lanes, halving them: the same order on every run."""
-        b, lanes = self.b, self.types.lanes
-        half = lanes // 2
-        while half:
-            order = ir.Constant(ir.VectorType(I32, lanes), [(n + half) % lanes for n in range(lanes)])
-            vector = _COMBINE[op](b, vector, b.shuffle_vector(vector, vector, order))
-            half //= 2
-        return vector
 
     # ---------------------------------------------------------------- one vector of one row
 
@@ -348,8 +338,8 @@ class _StageEmitter:
             self._put(b.fadd(types.load(b, at, element, mask), computed), place, row, column, mask)
         for part, (node, at) in zip(summed, sums.items(), strict=True):
             if mask is not None:
-                part = b.select(mask, part, math.splat(types.type, _NEUTRAL[node.op]))
-            total = _COMBINE[node.op](b, types.load(b, at, compute_element(types)), part)
+                part = b.select(mask, part, math.splat(types.type, NEUTRAL[node.op]))
+            total = COMBINE[node.op](b, types.load(b, at, compute_element(types)), part)
             types.store(b, total, at, compute_element(types))
 
     def _put(self, value: ir.Value, place: Place, row: ir.Value, column: ir.Value, mask: ir.Value | None) -> None:
@@ -359,6 +349,17 @@ class _StageEmitter:
             self.types.store_first(self.b, value, at, element)
         else:
             self.types.store(self.b, value, at, element, mask)
+
+
+def across(b: ir.IRBuilder, vector: ir.Value, op: str) -> ir.Value:
+    """One number out of all lanes, in each of them, halving them: the same order on every run."""
+    lanes = vector.type.count
+    half = lanes // 2
+    while half:
+        order = ir.Constant(ir.VectorType(I32, lanes), [(n + half) % lanes for n in range(lanes)])
+        vector = COMBINE[op](b, vector, b.shuffle_vector(vector, vector, order))
+        half //= 2
+    return vector
 
 
 def emit_operator(b: ir.IRBuilder, types: Vectors, name: str, args: list[ir.Value]) -> ir.Value:
@@ -378,8 +379,8 @@ def emit_operator(b: ir.IRBuilder, types: Vectors, name: str, args: list[ir.Valu
 
 _PLAIN = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "and": "and_", "or": "or_"}
 _COMPARE = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
-_NEUTRAL = {"sum": 0.0, "amax": float("-inf"), "amin": float("inf")}
-_COMBINE: dict[str, Callable[..., ir.Value]] = {
+NEUTRAL = {"sum": 0.0, "amax": float("-inf"), "amin": float("inf")}
+COMBINE: dict[str, Callable[..., ir.Value]] = {
     "sum": lambda b, x, y: b.fadd(x, y),
     "amax": lambda b, x, y: math.FUNCTIONS["maximum"](b, x, y),
     "amin": lambda b, x, y: math.FUNCTIONS["minimum"](b, x, y),

@@ -2,13 +2,14 @@
 
 What is emitted reads as it runs::
 
-    run(context):     for each thread: for each step: for each stage: (then wait for the other thread)
-        for the thread's panels of columns: for each block of rows:      (stages with products)
+    run(context):     for each step: for each stage: (then wait until both threads are done with it)
+        while there is a panel of columns to do: for each block of rows:      (stages with products)
             the products, in registers -> tile
             for each row, for each vector of columns: load, compute, store
         for each row: for each vector of columns: load, compute, store, reduce      (stages without; the first thread)
 
 The number of rows is known. Two threads split the columns of every stage with products, so the same bits come out as of one.
+The second is a `helper`, which may come late or not at all.
 """
 
 from __future__ import annotations
@@ -21,22 +22,18 @@ from ....program import free
 from ....program.graph import Node
 from ....program.stages import Buffer, Place, Stage
 from .. import math
-from ..control import accumulate, loop
-from ..emit import _COMBINE as COMBINE
-from ..emit import _NEUTRAL as NEUTRAL
-from ..emit import emit_operator
+from ..control import accumulate, loop, until_negative
+from ..emit import COMBINE, NEUTRAL, across, emit_operator
 from ..host import Host
-from ..memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, splat
+from ..memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, lanes_below
 from ..tiles import compute_element
-from .layout import BARRIER, COUNTER, PACKED, PARALLEL, STEPS, TABLE, Layout, Packed, Pass, X, Y
+from .helper import ARGUMENT, CLOSED, FUNCTION, OPEN
+from .helper import emit_wait as _wait
+from .layout import COUNTER, COUNTERS, DONE, LINE, MAILBOX, PACKED, STEPS, TABLE, Layout, Packed, Pass, X, Y
 
 KERNEL = "run"
-PARALLEL_FOR, OFFER = "torch_parallel_for", "deeplstm_offer"
-"""What a kernel calls: torch's pool, and what gives the processor to another thread."""
-PATIENCE = 4096
-"""Looks at the other thread's progress before a waiting thread offers the processor to others."""
-PREFETCH_BYTES = 0
-"""How far ahead weights are asked for."""
+FIRST, SECOND, ALONE = range(3)
+"""Who runs a step: the thread that called or the one that helps it, or the former without help."""
 
 
 def emit(layout: Layout, rows: int, y: Place, embedding: int | None, host: Host) -> str:
@@ -73,84 +70,132 @@ class _Emitter:
     # ---------------------------------------------------------------- the call, the thread
 
     def emit(self) -> None:
+        self.take, self.wait = self._take(), _wait(self.module)
         stages = [StageEmitter(self, n, stage).emit() for n, stage in enumerate(self.layout.loop.stages)]
         body = self._body(stages)
+        helped = self._helped(body)
         function = ir.Function(self.module, ir.FunctionType(I64, [PTR]), KERNEL)
         b = ir.IRBuilder(function.append_basic_block("entry"))
         context = function.args[0]
         if self.embedding is not None:
             self._check_numbers(b, context)
-        void = ir.VoidType()
-        pool = ir.Function(self.module, ir.FunctionType(void, [I64, I64, I64, PTR, PTR]), PARALLEL_FOR)
-        is_parallel = b.icmp_signed("!=", self.entry(b, context, PARALLEL), I64(0))
-        with b.if_else(is_parallel) as (two, one):
+        mailbox = self.entry(b, context, MAILBOX)
+        with b.if_else(b.icmp_signed("!=", mailbox, I64(0))) as (two, one):
             with two:
-                b.store_atomic(I64(0), self._barrier(b, context), "release", 8)
-                b.call(pool, [I64(0), I64(2), I64(1), body, context])
+                with loop(b, 0, self.layout.counters, "counter") as n:
+                    b.store(I64(0), self._counter(b, context, n))
+                state = b.inttoptr(mailbox, I64.as_pointer())
+                for n, what in ((FUNCTION, helped), (ARGUMENT, context)):
+                    b.store(b.ptrtoint(what, I64), b.gep(state, [I64(n)]))
+                b.store_atomic(I64(OPEN), state, "release", 8)
+                b.call(body, [context, I64(FIRST)])
+                # nobody may come any more; who is there leaves, since everything is done
+                came = b.not_(b.extract_value(b.cmpxchg(state, I64(OPEN), I64(CLOSED), "acq_rel", "acquire"), 1))
+                with b.if_then(came):
+                    b.call(self.wait, [state, I64(CLOSED)])
             with one:
-                b.call(body, [I64(0), I64(2), context])
+                b.call(body, [context, I64(ALONE)])
         T, done = self.entry(b, context, STEPS), self.entry(b, context, COUNTER)
         last = b.sub(T, I64(1))
         self._copy_y(b, context, b.and_(b.add(done, last), I64(1)), last)
         b.store(b.add(done, T), b.gep(context, [I64(COUNTER)], source_etype=I64))
         b.ret(I64(0))
 
+    def _helped(self, body: ir.Function) -> ir.Function:
+        """``helped(context)``: what the second thread does."""
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR]), "helped")
+        function.linkage = "internal"
+        b = ir.IRBuilder(function.append_basic_block("entry"))
+        b.call(body, [function.args[0], I64(SECOND)])
+        b.ret_void()
+        return function
+
     def _body(self, stages: list[ir.Function]) -> ir.Function:
-        """``body(begin, end, context)``: all steps, for one thread's share of 0 to 2."""
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [I64, I64, PTR]), "body")
+        """``body(context, who)``: all steps, alone or as one of two threads.
+
+        A stage starts when all before it is done: everything that is done is counted, panel by panel, in one number that both
+        threads look at.
+        """
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64]), "body")
         function.linkage = "internal"
         b = ir.IRBuilder(function.append_basic_block("entry"))
-        begin, end, context = function.args
-        is_shared = b.icmp_signed("<", b.sub(end, begin), I64(2))
-        arrivals = b.alloca(I64, name="arrivals")
-        b.store(I64(0), arrivals)
-        wait = self._wait()
-        T, done = self.entry(b, context, STEPS), self.entry(b, context, COUNTER)
+        context, who = function.args
+        is_shared, is_second = (b.icmp_signed(*c) for c in (("!=", who, I64(ALONE)), ("==", who, I64(SECOND))))
+        T, before = self.entry(b, context, STEPS), self.entry(b, context, COUNTER)
+        done = self._counter(b, context, I64(DONE))
+        units = [p.panels if (p := self.layout.of(s)) else 1 for s in self.layout.loop.stages]
         with loop(b, 0, T, "step") as t:
-            parity = b.and_(b.add(done, t), I64(1))
-            for n, stage in enumerate(stages):
-                b.call(stage, [context, parity, t, begin, end])
-                is_last = n == len(stages) - 1
-                with b.if_then(b.and_(is_shared, b.icmp_signed("<", t, b.sub(T, I64(1))) if is_last else I1(1))):
-                    target = b.add(b.load(arrivals, typ=I64), I64(2))
-                    b.store(target, arrivals)
-                    b.call(wait, [context, target])
-            # the last step's is copied when both threads are done
-            with b.if_then(b.and_(b.icmp_signed("==", begin, I64(0)), b.icmp_signed("<", t, b.sub(T, I64(1))))):
-                self._copy_y(b, context, parity, t)
+            parity = b.and_(b.add(before, t), I64(1))
+            target = b.mul(t, I64(sum(units) + 1))
+            for stage, count in zip(stages, units, strict=True):
+                target = b.add(target, I64(count))
+                mine = b.call(stage, [context, parity, t, who])
+                with b.if_then(is_shared):
+                    b.atomic_rmw("add", done, mine, "acq_rel")
+                    b.call(self.wait, [done, target])
+            # the last step's is copied when the other thread has left
+            with b.if_else(is_second) as (second, first):
+                with second:
+                    b.call(self.wait, [done, b.add(target, I64(1))])
+                with first:
+                    with b.if_then(b.icmp_signed("<", t, b.sub(T, I64(1)))):
+                        self._copy_y(b, context, parity, t)
+                    with b.if_then(is_shared):
+                        b.atomic_rmw("add", done, I64(1), "acq_rel")
         b.ret_void()
         return function
 
-    def _wait(self) -> ir.Function:
-        """``wait(context, target)``: arrive, and go on when so many have."""
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64]), "wait")
+    def _take(self) -> ir.Function:
+        """``take(counters, who, t, parity, panels, turn) -> panel``: the next one to do, or -1.
+
+        Each thread has half of the panels, the same at each step, so that they stay in its core's cache. One that is done with
+        its half takes what the other has not begun: no thread waits for one that gets no turn.
+        """
+        function = ir.Function(self.module, ir.FunctionType(I64, [I64.as_pointer(), I64, I64, I64, I64, PTR]), "take")
         function.linkage = "internal"
         b = ir.IRBuilder(function.append_basic_block("entry"))
-        context, target = function.args
-        barrier = self._barrier(b, context)
-        before = b.atomic_rmw("add", barrier, I64(1), "acq_rel")
-        entry = b.block
-        look, again, offer, done = (b.append_basic_block(n) for n in ("look", "again", "offer", "done"))
-        b.cbranch(b.icmp_signed(">=", b.add(before, I64(1)), target), done, look)
-        b.position_at_end(look)
-        looks = b.phi(I64)
-        looks.add_incoming(I64(0), entry)
-        now = b.load_atomic(barrier, "acquire", 8)
-        b.cbranch(b.icmp_signed(">=", now, target), done, again)
-        b.position_at_end(again)
-        looks.add_incoming(b.add(looks, I64(1)), again)
-        b.cbranch(b.icmp_signed(">", looks, I64(PATIENCE)), offer, look)
-        b.position_at_end(offer)
-        b.call(ir.Function(self.module, ir.FunctionType(I32, []), OFFER), [])
-        looks.add_incoming(I64(0), offer)
-        b.branch(look)
-        b.position_at_end(done)
-        b.ret_void()
+        counters, who, t, parity, panels, turn = function.args
+
+        def placed(n: ir.Value, count: ir.Value) -> ir.Value:
+            """To and fro: what was read last may still be in the cache."""
+            backwards = b.sub(b.sub(count, I64(1)), n)
+            return b.select(b.icmp_signed("==", parity, I64(0)), n, backwards)
+
+        with b.if_then(b.icmp_signed("==", who, I64(ALONE))):
+            n = b.load(turn, typ=I64)
+            b.store(b.add(n, I64(1)), turn)
+            b.ret(b.select(b.icmp_signed("<", n, panels), placed(n, panels), I64(-1)))
+        longer = b.lshr(b.add(panels, I64(1)), I64(1))
+        for side in range(2):
+            is_upper = b.icmp_signed("!=", who, I64(side))
+            start = b.select(is_upper, longer, I64(0))
+            count = b.select(is_upper, b.sub(panels, longer), longer)
+            at = b.mul(b.zext(is_upper, I64), I64(LINE))
+            counter = b.gep(counters, [at])
+            begin = b.mul(t, count)
+            limit = b.add(begin, count)
+            look, claim, taken, none = (b.append_basic_block(n) for n in ("look", "claim", "taken", "none"))
+            first = b.load_atomic(counter, "acquire", 8)
+            entry = b.block
+            b.branch(look)
+            b.position_at_end(look)
+            now = b.phi(I64)
+            now.add_incoming(first, entry)
+            b.cbranch(b.icmp_signed("<", now, limit), claim, none)
+            b.position_at_end(claim)
+            result = b.cmpxchg(counter, now, b.add(now, I64(1)), "acq_rel", "acquire")
+            now.add_incoming(b.extract_value(result, 0), claim)
+            b.cbranch(b.extract_value(result, 1), taken, look)
+            b.position_at_end(taken)
+            b.ret(b.add(start, placed(b.sub(now, begin), count)))
+            b.position_at_end(none)
+        b.ret(I64(-1))
         return function
 
-    def _barrier(self, b: ir.IRBuilder, context: ir.Value) -> ir.Value:
-        """Where arrivals are counted; llvmlite's atomic operators want to know what a pointer points to."""
-        return b.inttoptr(self.entry(b, context, BARRIER), I64.as_pointer())
+    def _counter(self, b: ir.IRBuilder, context: ir.Value, n: ir.Value | int) -> ir.Value:
+        """Where one is; each has a cache line of its own. llvmlite's atomic operators want to know what a pointer points to."""
+        counters = b.inttoptr(self.entry(b, context, COUNTERS), I64.as_pointer())
+        return b.gep(counters, [b.mul(n, I64(LINE))])
 
     def _copy_y(self, b: ir.IRBuilder, context: ir.Value, parity: ir.Value, t: ir.Value) -> None:
         """To where the caller wants it, unless it was written there at once."""
@@ -203,7 +248,7 @@ class _Emitter:
 
 
 class StageEmitter:
-    """Emits ``stage(context, parity, t, begin, end)``."""
+    """Emits ``stage(context, parity, t, who) -> count``: how many panels this thread has done, or 1 where there are none."""
 
     def __init__(self, of: _Emitter, number: int, stage: Stage) -> None:
         self.of, self.stage, self.number = of, stage, number
@@ -214,19 +259,20 @@ class StageEmitter:
         self.is_masked = stage.width % of.layout.lanes != 0
 
     def emit(self) -> ir.Function:
-        signature = ir.FunctionType(ir.VoidType(), [PTR, I64, I64, I64, I64])
+        signature = ir.FunctionType(I64, [PTR, I64, I64, I64])
         function = ir.Function(self.of.module, signature, f"stage{self.number}")
         function.linkage = "internal"
         function.attributes.add("noinline")
         self.b = b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.context, self.parity, self.t, begin, end = function.args
+        self.context, self.parity, self.t, self.who = function.args
         self._addresses()
         if self.packed is not None:
-            self._columns(self.packed, begin, end)
+            b.ret(self._columns(self.packed))
         else:
-            with b.if_then(b.icmp_signed("==", begin, I64(0))):
-                self._by_row()
-        b.ret_void()
+            with b.if_then(b.icmp_signed("==", self.who, I64(SECOND))):
+                b.ret(I64(0))
+            self._by_row()
+            b.ret(I64(1))
         return function
 
     def _addresses(self) -> None:
@@ -268,10 +314,9 @@ class StageEmitter:
 
     # ---------------------------------------------------------------- products
 
-    def _columns(self, packed: Packed, begin: ir.Value, end: ir.Value) -> None:
-        """The panels that are this thread's, each for all rows."""
+    def _columns(self, packed: Packed) -> ir.Value:
+        """Panels, each for all rows, while there are any to do; their number."""
         b, of, lanes = self.b, self.of, self.types.lanes
-        first, last = (b.lshr(b.add(b.mul(n, I64(packed.panels)), I64(1)), I64(1)) for n in (begin, end))
         widest = max(len(p.linears) for p in packed.passes) * packed.vectors
         most = max(1, (of.host.registers - 4) // widest - 1)
         parts = -(-of.rows // most)
@@ -280,10 +325,11 @@ class StageEmitter:
         scratch.align = of.host.vector_bytes
         stored = STORED[self.layout.weights]
         weights = b.inttoptr(of.entry(b, self.context, PACKED), PTR)
-        with loop(b, first, last, "turn") as turn:
-            # to and fro: what was read last is still in the cache
-            backwards = b.sub(b.sub(b.add(first, last), I64(1)), turn)
-            panel = b.select(b.icmp_signed("==", self.parity, I64(0)), turn, backwards)
+        turn = b.alloca(I64, name="turn")
+        b.store(I64(0), turn)
+        counters = of._counter(b, self.context, I64(self.layout.counter_at(packed)))
+        arguments = [counters, self.who, self.t, self.parity, I64(packed.panels), turn]
+        with until_negative(b, lambda: b.call(of.take, arguments)) as (panel, count):
             at = b.add(b.mul(panel, I64(packed.panel_size)), I64(packed.start))
             start = b.gep(weights, [at], source_etype=stored)
             column = b.mul(panel, I64(packed.vectors * lanes))
@@ -300,11 +346,16 @@ class StageEmitter:
                     with loop(b, 0, rows, "row") as r, loop(b, 0, vectors, "vector") as v:
                         where = b.add(column, b.mul(v, I64(lanes)))
                         self._vector(b.add(row, r), where, self._from_tile(packed, rows, scratch, r, v), {})
+        return count
 
     def _product(
         self, packed: Packed, done: Pass, rows: int, row: ir.Value, panel: ir.Value, scratch: ir.Value
     ) -> None:
-        """One pass over K for a block of rows: into the tile, [linear][row][vector]."""
+        """One pass over K for a block of rows: into the tile, [linear][row][vector].
+
+        Where registers allow it in two parts side by side, each with sums of its own: these wait less for each other, and two
+        streams come a tenth faster out of the third cache than one. Asking for lines ahead brought nothing more.
+        """
         b, types, layout = self.b, self.types, self.layout
         K, count = done.input.width, len(done.linears) * packed.vectors
         pair = 2 if layout.weights == "bfloat16" else 1
@@ -312,9 +363,9 @@ class StageEmitter:
         place = self.loop.places[done.input]
         inputs = [self._at(place, b.add(row, I64(r)), I64(0)) for r in range(rows)]
         stored = STORED[self._element(place.buffer)]
-        sets = 2 if 2 * rows * count <= self.of.host.registers // 2 else 1
+        ways = 2 if 2 * rows * count <= self.of.host.registers // 2 else 1
 
-        def step(k: ir.Value, sums: list[ir.Value], take: int) -> list[ir.Value]:
+        def step(k: ir.Value, sums: list[ir.Value], take: int, way: int) -> list[ir.Value]:
             """So many numbers of each row, from k on, with their weights."""
             sums = list(sums)
             for j in range(0, take, pair):
@@ -325,12 +376,7 @@ class StageEmitter:
                     )
                     for n in range(count)
                 ]
-                if PREFETCH_BYTES:
-                    for n in range(0, count * types.lanes * BYTES[layout.weights] * pair, 64):
-                        base = b.gep(weights, [at], source_etype=STORED[layout.weights])
-                        _prefetch(b, b.gep(base, [I64(n + PREFETCH_BYTES)], source_etype=I8))
                 for half in range(min(pair, take - j)):
-                    which = (j + half) % sets
                     for r in range(rows):
                         number = types.load_scalar(
                             b,
@@ -338,24 +384,27 @@ class StageEmitter:
                             self._element(place.buffer),
                         )
                         for n in range(count):
-                            at_sum = (which * rows + r) * count + n
+                            at_sum = (way * rows + r) * count + n
                             sums[at_sum] = math.fma(b, number, loaded[n][half], sums[at_sum])
             return sums
 
-        unroll = 4 if rows * count <= 8 else 2
+        each = 2
+        part = K // (ways * each) * each
+
+        def several(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+            first = b.mul(k, I64(each))
+            for way in range(ways):
+                sums = step(b.add(first, I64(way * part)), sums, each, way)
+            return sums
+
         zero = ir.Constant(types.type, None)
-        sums = accumulate(
-            b,
-            I64(K // unroll),
-            [zero] * (sets * rows * count),
-            lambda k, sums: step(b.mul(k, I64(unroll)), sums, unroll),
-        )
-        if K % unroll:
-            sums = step(I64(K - K % unroll), sums, K % unroll)
+        sums = accumulate(b, I64(part // each), [zero] * (ways * rows * count), several)
+        if left := K - ways * part:
+            sums = step(I64(K - left), sums, left, 0)
         for r in range(rows):
             for n in range(count):
                 value = sums[r * count + n]
-                for which in range(1, sets):
+                for which in range(1, ways):
                     value = b.fadd(value, sums[(which * rows + r) * count + n])
                 linear, vector = divmod(n, packed.vectors)
                 index = ((done.first + linear) * rows + r) * packed.vectors + vector
@@ -402,18 +451,8 @@ class StageEmitter:
                 with loop(b, 0, -(-stage.width // types.lanes), "vector") as v:
                     self._vector(row, b.mul(v, I64(types.lanes)), lambda node: None, sums)
             for node, place in stage.reductions:
-                total = self._across(types.load(b, sums[node], compute_element(types)), node.op)
+                total = across(b, types.load(b, sums[node], compute_element(types)), node.op)
                 types.store_first(b, total, self._at(place, row, I64(0)), self._element(place.buffer))
-
-    def _across(self, vector: ir.Value, op: str) -> ir.Value:
-        """One number out of all lanes."""
-        b, lanes = self.b, self.types.lanes
-        half = lanes // 2
-        while half:
-            order = ir.Constant(ir.VectorType(I32, lanes), [(n + half) % lanes for n in range(lanes)])
-            vector = COMBINE[op](b, vector, b.shuffle_vector(vector, vector, order))
-            half //= 2
-        return vector
 
     def _vector(
         self,
@@ -426,9 +465,7 @@ class StageEmitter:
         b, types, stage = self.b, self.types, self.stage
         mask = None
         if self.is_masked:
-            lanes = ir.Constant(ir.VectorType(I32, types.lanes), list(range(types.lanes)))
-            left = b.trunc(b.sub(I64(stage.width), column), I32)
-            mask = b.icmp_signed("<", lanes, splat(b, left, types.lanes))
+            mask = lanes_below(b, b.sub(I64(stage.width), column), types.lanes)
         done: dict[Node, ir.Value] = {}
 
         def value(node: Node | float) -> ir.Value:
@@ -477,13 +514,3 @@ def _memcpy(module: ir.Module) -> ir.Function:
     if name in module.globals:
         return module.globals[name]
     return ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I1]), name)
-
-
-def _prefetch(b: ir.IRBuilder, pointer: ir.Value) -> None:
-    name = "llvm.prefetch.p0"
-    module = b.module
-    if name in module.globals:
-        function = module.globals[name]
-    else:
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]), name)
-    b.call(function, [pointer, I32(0), I32(3), I32(1)])

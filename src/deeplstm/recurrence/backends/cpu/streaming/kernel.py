@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 from weakref import WeakValueDictionary
 
-import llvmlite.binding as llvm
 import torch
 from torch import Tensor
 
 from ....program.inference import Inference, whole
 from ....program.interpret import straight_line
 from ....program.stages import stages
-from .. import kernels, threads
+from .. import kernels
 from ..host import Host, host
 from ..memory import Element
-from .emit import KERNEL, OFFER, PARALLEL_FOR, emit
-from .layout import BARRIER, PACKED, Layout, layout
+from . import helper
+from .emit import KERNEL, emit
+from .helper import lines
+from .layout import COUNTERS, PACKED, Layout, layout
 
 _FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
 _compiled: WeakValueDictionary[str, Code] = WeakValueDictionary()
@@ -106,9 +105,7 @@ class Memory:
                 one = new(buffer)
                 self.held.append(one)
                 self._at(buffer, one, one)
-        # a cache line of its own, which two threads look at
-        self.barrier = torch.zeros(24, dtype=torch.int64)
-        self.context[BARRIER] = (self.barrier.data_ptr() + 63) // 64 * 64
+        self.counters, self.context[COUNTERS] = lines(self.layout.counters)
 
     def _at(self, buffer: Any, even: Tensor, odd: Tensor) -> None:
         at = self.layout.buffer_at(buffer)
@@ -122,22 +119,11 @@ class Memory:
             self.context[self.layout.source_at(node)] = source.data_ptr()
 
 
-@cache
-def _declare() -> None:
-    """Tell LLVM where what kernels call is."""
-    llvm.add_symbol(PARALLEL_FOR, ctypes.cast(threads._parallel_for(), ctypes.c_void_p).value)
-    if sys.platform == "win32":
-        offer = ctypes.WinDLL("kernel32").SwitchToThread
-    else:
-        offer = ctypes.CDLL(None).sched_yield
-    llvm.add_symbol(OFFER, ctypes.cast(offer, ctypes.c_void_p).value)
-
-
 def weights_dtype(element: Element) -> torch.dtype:
     return torch.float64 if element == "float64" else torch.float32
 
 
 def compiled(text: str, host: Host) -> Code:
     """Compile a module, or take what an earlier call, or an earlier process, made of it."""
-    _declare()
+    helper.declare()
     return kernels.machine_code(text, lambda: text, host, _compiled, Code)

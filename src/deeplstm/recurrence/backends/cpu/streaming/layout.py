@@ -21,9 +21,14 @@ MOST_VECTORS = 4
 """Vectors of columns that one pass fills: so many sums that do not wait for each other."""
 
 HEADER = 8
-COUNTER, X, Y, STEPS, PACKED, PARALLEL, BARRIER, TABLE = range(HEADER)
-"""Entries of the context before its buffers: steps done so far, input and output of this call, its steps, weights, whether
-two threads share them, the number that these wait at, the table of a leading embedding."""
+COUNTER, X, Y, STEPS, PACKED, MAILBOX, COUNTERS, TABLE = range(HEADER)
+"""Entries of the context before its buffers: steps done so far, input and output of this call, its steps, weights, the mailbox
+of who helps (0: nobody), where two threads count what they do, the table of a leading embedding."""
+
+LINE = 8
+"""From one of these counters to the next: a cache line each."""
+DONE = 0
+"""The counter of what is done; after it each stage with products has two, of the panels that are taken of each half."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,14 @@ class Layout:
     @property
     def entries(self) -> int:
         return HEADER + 2 * len(self.loop.buffers) + len(self.sources)
+
+    @property
+    def counters(self) -> int:
+        return DONE + 1 + 2 * len(self.packed)
+
+    def counter_at(self, packed: Packed) -> int:
+        """The first of a stage's two."""
+        return DONE + 1 + 2 * self.packed.index(packed)
 
     @property
     def linears(self) -> list[Node]:
