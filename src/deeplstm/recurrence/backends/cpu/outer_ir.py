@@ -1,0 +1,302 @@
+"""Products that sum over rows, in LLVM IR: out[i, j] = sum over r of a[r, i] * b[r, j].
+
+What is emitted reads as it runs::
+
+    for each part of the results that is to be computed:
+        for each chunk of b's panels: for each block of rows:
+            pack the panels of b                                    (stay in the second cache)
+            for each group of columns of a: pack them
+                for each panel of a: for each panel of b:           (the panel of a stays in the first cache)
+                    the sum over the block's rows, in registers; add it to the result
+
+Every number of a result is the sum over a block's rows, one after another, then the sum of the blocks, one after another:
+its bits depend on the rows alone, not on where in which part it lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from .control import accumulate, least, loop
+from .host import Host
+from .layout import KERNEL
+from .math import fma
+from .memory import BYTES, I64, PTR, STORED, Element, Vectors, lanes_below
+
+BLOCK_ROWS = 256
+"""Rows that are packed and summed at a time."""
+
+GROUP = 8
+"""Panels of a that are packed at a time: their columns are whole lines of the cache."""
+
+PACKED_BYTES = 512 * 1024
+"""Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
+
+UNROLL = 4
+
+HEADER = 10
+"""Entries of the context before its products: rows, columns of a, parts along a and along b, a, its row stride, number of
+products, panels of all b, where to pack, elements that each part has there."""
+PER_PRODUCT = 5
+"""b, its row stride, columns, number of its first panel, result (columns of a, columns of b)."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the registers are used: ``rows`` numbers of a times ``vectors`` vectors of b.
+
+    Attributes:
+        chunk: panels of b that are packed at a time.
+        bytes: of a number as it is computed with.
+    """
+
+    rows: int
+    vectors: int
+    lanes: int
+    bytes: int
+    chunk: int
+    uses_masks: bool
+
+    @property
+    def columns(self) -> int:
+        """Of a panel of b."""
+        return self.vectors * self.lanes
+
+    @property
+    def b_size(self) -> int:
+        """Elements of packed b."""
+        return self.chunk * self.columns * BLOCK_ROWS
+
+    @property
+    def size(self) -> int:
+        """Elements of all that is packed at a time."""
+        return self.b_size + self.rows * GROUP * BLOCK_ROWS
+
+
+def shape(element: Element, host: Host) -> Shape:
+    """Two vectors, and as many rows as there are registers left: the panel of a is broadcast from the first cache."""
+    size = 8 if element == "float64" else 4
+    lanes, vectors = host.vector_bytes // size, 2
+    rows = 14 if host.registers == 32 else 6
+    chunk = PACKED_BYTES // (BLOCK_ROWS * vectors * lanes * size)
+    return Shape(rows, vectors, lanes, size, chunk, host.vector_bytes == 64)
+
+
+def emit(element: Element, host: Host) -> ir.Module:
+    """The module whose function `KERNEL` (begin, end, context) computes the parts begin to end of the results."""
+    module = ir.Module(name="deeplstm.outer")
+    _Emitter(module, element, shape(element, host)).kernel()
+    return module
+
+
+@contextmanager
+def _spread(
+    b: ir.IRBuilder, low: ir.Value, high: ir.Value, most: int, name: str
+) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """Low to high in parts of at most ``most``, as equal as can be: (first, end) of each."""
+    count = b.sub(high, low)
+    parts = b.sdiv(b.add(count, I64(most - 1)), I64(most))
+    with loop(b, 0, parts, name) as n:
+        at = [b.add(low, b.sdiv(b.mul(count, m), parts)) for m in (n, b.add(n, I64(1)))]
+        yield at[0], at[1]
+
+
+def _most(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return b.select(b.icmp_signed(">", x, y), x, y)
+
+
+class _Emitter:
+    def __init__(self, module: ir.Module, element: Element, shape: Shape) -> None:
+        self.module, self.element, self.shape = module, element, shape
+        self.types = Vectors(element, shape.lanes)
+        self.computed: Element = "float64" if element == "float64" else "float32"
+        self.stored, self.number = STORED[element], self.types.scalar
+        self.sums = {
+            (rows, vectors): self._sum(rows, vectors)
+            for rows in range(1, shape.rows + 1)
+            for vectors in range(1, shape.vectors + 1)
+        }
+        self.packs = {rows: self._pack_a(rows) for rows in range(1, shape.rows + 1)}
+        self.pack_b = self._pack_b()
+
+    def _function(self, name: str, *types: ir.Type) -> tuple[ir.IRBuilder, tuple[ir.Value, ...]]:
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), types), name)
+        if name != KERNEL:
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+        return ir.IRBuilder(function.append_basic_block("entry")), function.args
+
+    def _at(self, b: ir.IRBuilder, base: ir.Value, index: ir.Value | int, type: ir.Type | None = None) -> ir.Value:
+        index = index if isinstance(index, ir.Value) else I64(index)
+        return b.gep(base, [index], source_etype=type or self.number)
+
+    # ---------------------------------------------------------------- the order of the work
+
+    def kernel(self) -> None:
+        b, (begin, end, self.context) = self._function(KERNEL, I64, I64, PTR)
+        self.b = b
+        entry = self._entry
+        rows, n, along_a, along_b, a, a_stride = (entry(b, I64(k)) for k in range(6))
+        self.products, panels, target, each = (entry(b, I64(k)) for k in range(6, HEADER))
+        with loop(b, begin, end, "part") as part:
+            i, j = b.sdiv(part, along_b), b.srem(part, along_b)
+            left, right = (b.sdiv(b.mul(n, k), along_a) for k in (i, b.add(i, I64(1))))
+            low, high = (b.sdiv(b.mul(panels, k), along_b) for k in (j, b.add(j, I64(1))))
+            packed_b = self._at(b, b.inttoptr(target, PTR), b.mul(part, each))
+            packed_a = self._at(b, packed_b, self.shape.b_size)
+            with (
+                _spread(b, low, high, self.shape.chunk, "chunk") as (first, last),
+                _spread(b, I64(0), rows, BLOCK_ROWS, "block") as (top, bottom),
+            ):
+                count = b.sub(bottom, top)
+                with self._each_panel(first, last) as (source, stride, columns, index, _):
+                    at = b.add(b.mul(top, stride), columns[0])
+                    to = self._at(b, packed_b, b.mul(index, I64(self.shape.columns * BLOCK_ROWS)))
+                    b.call(self.pack_b, [self._at(b, source, at, self.stored), stride, count, columns[1], to])
+                with _spread(b, left, right, self.shape.rows * GROUP, "group") as (start, stop):
+                    source = self._at(b, b.inttoptr(a, PTR), b.mul(top, a_stride), self.stored)
+                    with _spread(b, start, stop, self.shape.rows, "panel") as (i0, i1):
+                        to = self._at(b, packed_a, b.mul(b.sub(i0, start), I64(BLOCK_ROWS)))
+                        given = [self._at(b, source, i0, self.stored), a_stride, count, to]
+                        self._by_rows(b.sub(i1, i0), self.packs, given)
+                    with _spread(b, start, stop, self.shape.rows, "panel") as (i0, i1):
+                        panel = self._at(b, packed_a, b.mul(b.sub(i0, start), I64(BLOCK_ROWS)))
+                        with self._each_panel(first, last) as (_, _, columns, index, out):
+                            of_b = self._at(b, packed_b, b.mul(index, I64(self.shape.columns * BLOCK_ROWS)))
+                            result, width = out
+                            to = self._at(b, result, b.add(b.mul(i0, width), columns[0]))
+                            self._add(b.sub(i1, i0), [panel, of_b, count, to, width, columns[1], top])
+        b.ret_void()
+
+    def _entry(self, b: ir.IRBuilder, k: ir.Value) -> ir.Value:
+        return b.load(b.gep(self.context, [k], source_etype=I64), typ=I64)
+
+    @contextmanager
+    def _each_panel(self, first: ir.Value, last: ir.Value) -> Iterator[tuple]:
+        """Of panels first to last of all products' b: (b, row stride, (first column, columns left), number within, result)."""
+        b = self.b
+        with loop(b, 0, self.products, "product") as product:
+            at = b.add(I64(HEADER), b.mul(product, I64(PER_PRODUCT)))
+            source, stride, width, before, out = (self._entry(b, b.add(at, I64(k))) for k in range(PER_PRODUCT))
+            count = b.sdiv(b.add(width, I64(self.shape.columns - 1)), I64(self.shape.columns))
+            low, high = _most(b, first, before), least(b, last, b.add(before, count))
+            with loop(b, low, high, "panel") as panel:
+                column = b.mul(b.sub(panel, before), I64(self.shape.columns))
+                columns = column, b.sub(width, column)
+                out_at = b.inttoptr(out, PTR), width
+                yield b.inttoptr(source, PTR), stride, columns, b.sub(panel, first), out_at
+
+    def _by_rows(self, rows: ir.Value, functions: dict[int, ir.Function], given: list[ir.Value]) -> None:
+        """Call the function for this number of rows."""
+        b = self.b
+        after = b.append_basic_block("done")
+        switch = b.switch(rows, after)
+        for r, function in functions.items():
+            block = b.append_basic_block(f"rows{r}")
+            switch.add_case(I64(r), block)
+            b.position_at_end(block)
+            b.call(function, given)
+            b.branch(after)
+        b.position_at_end(after)
+
+    def _add(self, rows: ir.Value, given: list[ir.Value]) -> None:
+        """Call the sum for this number of rows and the panel's vectors."""
+        b, columns = self.b, given[5]
+        vectors = least(b, b.sdiv(b.add(columns, I64(self.shape.lanes - 1)), I64(self.shape.lanes)), I64(self.shape.vectors))
+        key = b.add(b.mul(rows, I64(self.shape.vectors)), b.sub(vectors, I64(1)))
+        functions = {r * self.shape.vectors + v - 1: f for (r, v), f in self.sums.items()}
+        self._by_rows(key, functions, given)
+
+    # ---------------------------------------------------------------- in registers
+
+    def _sum(self, rows: int, vectors: int) -> ir.Function:
+        """``sum(a, b, steps, out, width, columns, before)``: a panel of a times a panel of b over so many rows of both, put
+        into out, or added to it where there have been rows before.
+        """
+        types, lanes = self.types, self.shape.lanes
+        b, given = self._function(f"sum{rows}x{vectors}", PTR, PTR, I64, PTR, I64, I64, I64)
+        a, of_b, steps, out, width, columns, before = given
+
+        def step(row_a: ir.Value, row_b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+            right = [types.load(b, self._at(b, row_b, v * lanes), self.computed) for v in range(vectors)]
+            results = []
+            for r in range(rows):
+                left = types.load_scalar(b, self._at(b, row_a, r), self.computed)
+                results += [fma(b, left, right[v], sums[r * vectors + v]) for v in range(vectors)]
+            return results
+
+        def several(k: ir.Value, sums: list[ir.Value], count: int = UNROLL) -> list[ir.Value]:
+            row_a, row_b = self._at(b, a, b.mul(k, I64(rows * count))), self._at(b, of_b, b.mul(k, I64(self.shape.columns * count)))
+            for n in range(count):
+                sums = step(self._at(b, row_a, n * rows), self._at(b, row_b, n * self.shape.columns), sums)
+            return sums
+
+        sums = [ir.Constant(types.type, None)] * (rows * vectors)
+        times = b.udiv(steps, I64(UNROLL))
+        sums = accumulate(b, times, sums, several)
+        done = b.mul(times, I64(UNROLL))
+        sums = accumulate(b, b.sub(steps, done), sums, lambda k, sums: several(b.add(k, done), sums, 1))
+        # only the last vector may have lanes without a column
+        inside = lanes_below(b, b.sub(columns, I64((vectors - 1) * lanes)), lanes)
+        is_first = b.icmp_signed("==", before, I64(0))
+        after, add, put = (b.append_basic_block(name) for name in ("after", "add", "put"))
+        b.cbranch(is_first, put, add)
+        for block in (add, put):
+            b.position_at_end(block)
+            for r in range(rows):
+                line = self._at(b, out, b.mul(width, I64(r)))
+                for v in range(vectors):
+                    to, mask = self._at(b, line, v * lanes), inside if v == vectors - 1 else None
+                    value = sums[r * vectors + v]
+                    if block is add:
+                        value = b.fadd(types.load(b, to, self.computed, mask), value)
+                    types.store(b, value, to, self.computed, mask)
+            b.branch(after)
+        b.position_at_end(after)
+        b.ret_void()
+        return b.function
+
+    # ---------------------------------------------------------------- packing
+
+    def _pack_a(self, columns: int) -> ir.Function:
+        """``pack(source, row stride, rows, target)``: so many columns, row after row."""
+        b, (source, stride, rows, target) = self._function(f"pack{columns}", PTR, I64, I64, PTR)
+        with loop(b, 0, rows, "row") as row:
+            start, to = self._at(b, source, b.mul(row, stride), self.stored), self._at(b, target, b.mul(row, I64(columns)))
+            for first, lanes, mask in self._pieces(b, columns):
+                types = Vectors(self.element, lanes)
+                value = types.load(b, self._at(b, start, first, self.stored), self.element, mask)
+                types.store(b, value, self._at(b, to, first), self.computed, mask)
+        b.ret_void()
+        return b.function
+
+    def _pieces(self, b: ir.IRBuilder, columns: int) -> Iterator[tuple[int, int, ir.Value | None]]:
+        """Columns as vectors: (first, lanes, mask)."""
+        first, lanes = 0, self.shape.lanes
+        while first < columns:
+            left = columns - first
+            if left < lanes and self.shape.uses_masks:
+                yield first, lanes, lanes_below(b, I64(left), lanes)
+                return
+            while lanes > left:
+                lanes //= 2
+            yield first, lanes, None
+            first += lanes
+
+    def _pack_b(self) -> ir.Function:
+        """``pack(source, row stride, rows, columns, target)``: a panel, zeros beyond the last column."""
+        types, lanes = self.types, self.shape.lanes
+        b, (source, stride, rows, columns, target) = self._function("pack", PTR, I64, I64, I64, PTR)
+        masks = [lanes_below(b, b.sub(columns, I64(v * lanes)), lanes) for v in range(self.shape.vectors)]
+        with loop(b, 0, rows, "row") as row:
+            start = self._at(b, source, b.mul(row, stride), self.stored)
+            to = self._at(b, target, b.mul(row, I64(self.shape.columns)))
+            for v, mask in enumerate(masks):
+                value = types.load(b, self._at(b, start, v * lanes, self.stored), self.element, mask)
+                types.store(b, value, self._at(b, to, v * lanes), self.computed)
+        b.ret_void()
+        return b.function
