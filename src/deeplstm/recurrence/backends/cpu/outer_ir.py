@@ -25,18 +25,20 @@ from .control import accumulate, least, loop
 from .host import Host
 from .layout import KERNEL
 from .math import fma
-from .memory import BYTES, I64, PTR, STORED, Element, Vectors, lanes_below
+from .memory import BYTES, I32, I64, PTR, STORED, Element, Vectors, lanes_below
 
-BLOCK_ROWS = 256
+BLOCK_ROWS = 128
 """Rows that are packed and summed at a time."""
 
-GROUP = 8
+GROUP = 16
 """Panels of a that are packed at a time: their columns are whole lines of the cache."""
 
 PACKED_BYTES = 512 * 1024
 """Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
 
 UNROLL = 4
+FEW_ROWS = 8
+PREFETCH = 2
 
 HEADER = 10
 """Entries of the context before its products: rows, columns of a, parts along a and along b, a, its row stride, number of
@@ -93,20 +95,50 @@ def emit(element: Element, host: Host) -> ir.Module:
     return module
 
 
-@contextmanager
-def _spread(
-    b: ir.IRBuilder, low: ir.Value, high: ir.Value, most: int, name: str
-) -> Iterator[tuple[ir.Value, ir.Value]]:
-    """Low to high in parts of at most ``most``, as equal as can be: (first, end) of each."""
-    count = b.sub(high, low)
-    parts = b.sdiv(b.add(count, I64(most - 1)), I64(most))
-    with loop(b, 0, parts, name) as n:
-        at = [b.add(low, b.sdiv(b.mul(count, m), parts)) for m in (n, b.add(n, I64(1)))]
-        yield at[0], at[1]
+class _Spread:
+    """Low to high in parts of at most ``most``, as equal as can be. Divides once: that takes as long as packing many rows."""
+
+    def __init__(self, b: ir.IRBuilder, low: ir.Value, high: ir.Value, most: int) -> None:
+        self.b, self.low = b, low
+        count = b.sub(high, low)
+        self.parts = b.udiv(b.add(count, I64(most - 1)), I64(most))
+        size = b.udiv(count, _most(b, self.parts, I64(1)))
+        self.size, self.longer = size, b.sub(count, b.mul(size, self.parts))
+
+    @contextmanager
+    def each(self, name: str) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
+        """(number, first, end) of each part."""
+        b = self.b
+        with loop(b, 0, self.parts, name) as n:
+            first = b.add(self.low, b.add(b.mul(n, self.size), least(b, n, self.longer)))
+            is_longer = b.icmp_signed("<", n, self.longer)
+            yield n, first, b.add(first, b.add(self.size, b.zext(is_longer, I64)))
+
+
+def prefetch(b: ir.IRBuilder) -> ir.Function:
+    name = "llvm.prefetch.p0"
+    signature = ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32])
+    return b.module.globals.get(name) or ir.Function(b.module, signature, name)
 
 
 def _most(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     return b.select(b.icmp_signed(">", x, y), x, y)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A panel of columns of some b: b and its row stride, first column and columns from there on, number within the chunk,
+    where it is packed, result and its width.
+    """
+
+    b: ir.Value
+    stride: ir.Value
+    column: ir.Value
+    left: ir.Value
+    index: ir.Value
+    packed: ir.Value
+    out: ir.Value
+    width: ir.Value
 
 
 class _Emitter:
@@ -140,44 +172,84 @@ class _Emitter:
         b, (begin, end, self.context) = self._function(KERNEL, I64, I64, PTR)
         self.b = b
         entry = self._entry
-        rows, n, along_a, along_b, a, a_stride = (entry(b, I64(k)) for k in range(6))
+        self.rows, n, along_a, along_b, a, self.a_stride = (entry(b, I64(k)) for k in range(6))
+        self.a = b.inttoptr(a, PTR)
         self.products, panels, target, each = (entry(b, I64(k)) for k in range(6, HEADER))
         with loop(b, begin, end, "part") as part:
             i, j = b.sdiv(part, along_b), b.srem(part, along_b)
-            left, right = (b.sdiv(b.mul(n, k), along_a) for k in (i, b.add(i, I64(1))))
+            self.left, self.right = (b.sdiv(b.mul(n, k), along_a) for k in (i, b.add(i, I64(1))))
             low, high = (b.sdiv(b.mul(panels, k), along_b) for k in (j, b.add(j, I64(1))))
-            packed_b = self._at(b, b.inttoptr(target, PTR), b.mul(part, each))
-            packed_a = self._at(b, packed_b, self.shape.b_size)
-            with (
-                _spread(b, low, high, self.shape.chunk, "chunk") as (first, last),
-                _spread(b, I64(0), rows, BLOCK_ROWS, "block") as (top, bottom),
-            ):
-                count = b.sub(bottom, top)
-                with self._each_panel(first, last) as (source, stride, columns, index, _):
-                    at = b.add(b.mul(top, stride), columns[0])
-                    to = self._at(b, packed_b, b.mul(index, I64(self.shape.columns * BLOCK_ROWS)))
-                    b.call(self.pack_b, [self._at(b, source, at, self.stored), stride, count, columns[1], to])
-                with _spread(b, left, right, self.shape.rows * GROUP, "group") as (start, stop):
-                    source = self._at(b, b.inttoptr(a, PTR), b.mul(top, a_stride), self.stored)
-                    with _spread(b, start, stop, self.shape.rows, "panel") as (i0, i1):
-                        to = self._at(b, packed_a, b.mul(b.sub(i0, start), I64(BLOCK_ROWS)))
-                        given = [self._at(b, source, i0, self.stored), a_stride, count, to]
-                        self._by_rows(b.sub(i1, i0), self.packs, given)
-                    with _spread(b, start, stop, self.shape.rows, "panel") as (i0, i1):
-                        panel = self._at(b, packed_a, b.mul(b.sub(i0, start), I64(BLOCK_ROWS)))
-                        with self._each_panel(first, last) as (_, _, columns, index, out):
-                            of_b = self._at(b, packed_b, b.mul(index, I64(self.shape.columns * BLOCK_ROWS)))
-                            result, width = out
-                            to = self._at(b, result, b.add(b.mul(i0, width), columns[0]))
-                            self._add(b.sub(i1, i0), [panel, of_b, count, to, width, columns[1], top])
+            self.packed_b = self._at(b, b.inttoptr(target, PTR), b.mul(part, each))
+            self.packed_a = self._at(b, self.packed_b, self.shape.b_size)
+            chunks = _Spread(b, low, high, self.shape.chunk)
+            blocks = _Spread(b, I64(0), self.rows, BLOCK_ROWS)
+            groups = _Spread(b, self.left, self.right, self.shape.rows * GROUP)
+            with chunks.each("chunk") as (_, first, last), blocks.each("block") as (_, top, bottom):
+                self._pack_panels_of_b(first, last, top, bottom)
+                with groups.each("group") as (_, start, stop):
+                    panels_of_a = _Spread(b, start, stop, self.shape.rows)
+                    self._pack_panels_of_a(panels_of_a, top, bottom)
+                    self._sums_of_group(panels_of_a, first, last, stop, top, bottom)
         b.ret_void()
+
+    def _pack_panels_of_b(self, first: ir.Value, last: ir.Value, top: ir.Value, bottom: ir.Value) -> None:
+        b = self.b
+        with self._each_panel(first, last) as of:
+            source = self._at(b, of.b, b.add(b.mul(top, of.stride), of.column), self.stored)
+            b.call(self.pack_b, [source, of.stride, b.sub(bottom, top), of.left, of.packed])
+
+    def _pack_panels_of_a(self, panels: _Spread, top: ir.Value, bottom: ir.Value) -> None:
+        """A few rows at a time, so that every line of the cache is read once."""
+        b = self.b
+        few = _Spread(b, top, bottom, FEW_ROWS)
+        with few.each("few") as (_, r0, r1), panels.each("panel") as (_, i0, i1):
+            to = self._at(b, self._panel_of_a(i0, panels.low), b.mul(b.sub(r0, top), b.sub(i1, i0)))
+            self._by_rows(b.sub(i1, i0), self.packs, [self._number_of_a(r0, i0), self.a_stride, b.sub(r1, r0), to])
+
+    def _sums_of_group(
+        self, panels: _Spread, first: ir.Value, last: ir.Value, stop: ir.Value, top: ir.Value, bottom: ir.Value
+    ) -> None:
+        b = self.b
+        with panels.each("panel") as (number, i0, i1), self._each_panel(first, last) as of:
+            out = self._at(b, of.out, b.add(b.mul(i0, of.width), of.column))
+            ahead = self._ahead(number, b.sub(last, first), of, panels.low, stop, top, bottom)
+            panel = self._panel_of_a(i0, panels.low)
+            self._add(b.sub(i1, i0), [panel, of.packed, b.sub(bottom, top), out, of.width, of.left, top, *ahead])
+
+    def _ahead(
+        self, number: ir.Value, others: ir.Value, of: _Panel, start: ir.Value, stop: ir.Value, top: ir.Value, bottom: ir.Value
+    ) -> tuple[ir.Value, ir.Value]:
+        """What a panel's sum asks of memory while it computes: a line of every row of what is packed next, its address and
+        row stride. The first panels of a block's last group ask for the next block's b, the others for a.
+        """
+        b, line = self.b, I64(64 // BYTES[self.element])
+        is_last = b.icmp_signed("==", stop, self.right)
+        is_b = b.and_(is_last, b.icmp_signed("<", number, I64(self.shape.vectors)))
+        of_b = self._at(b, of.b, b.add(b.mul(bottom, of.stride), b.add(of.column, b.mul(number, line))), self.stored)
+        before = b.select(is_last, I64(self.shape.vectors), I64(0))
+        column = b.mul(line, b.add(b.mul(b.sub(number, before), others), of.index))
+        row, first = b.select(is_last, bottom, top), b.select(is_last, self.left, stop)
+        of_a = self._number_of_a(row, b.add(first, column))
+        is_a = b.icmp_signed("<=", column, b.sub(stop, start))
+        at = b.select(is_b, of_b, b.select(is_a, of_a, of.packed))
+        stride = b.select(is_b, of.stride, b.select(is_a, self.a_stride, I64(0)))
+        return at, stride
+
+    def _number_of_a(self, row: ir.Value, column: ir.Value) -> ir.Value:
+        b = self.b
+        return self._at(b, self.a, b.add(b.mul(row, self.a_stride), column), self.stored)
+
+    def _panel_of_a(self, column: ir.Value, start: ir.Value) -> ir.Value:
+        """Where a panel of a group that starts at this column is packed."""
+        b = self.b
+        return self._at(b, self.packed_a, b.mul(b.sub(column, start), I64(BLOCK_ROWS)))
 
     def _entry(self, b: ir.IRBuilder, k: ir.Value) -> ir.Value:
         return b.load(b.gep(self.context, [k], source_etype=I64), typ=I64)
 
     @contextmanager
-    def _each_panel(self, first: ir.Value, last: ir.Value) -> Iterator[tuple]:
-        """Of panels first to last of all products' b: (b, row stride, (first column, columns left), number within, result)."""
+    def _each_panel(self, first: ir.Value, last: ir.Value) -> Iterator[_Panel]:
+        """Panels first to last of all products' b."""
         b = self.b
         with loop(b, 0, self.products, "product") as product:
             at = b.add(I64(HEADER), b.mul(product, I64(PER_PRODUCT)))
@@ -185,10 +257,12 @@ class _Emitter:
             count = b.sdiv(b.add(width, I64(self.shape.columns - 1)), I64(self.shape.columns))
             low, high = _most(b, first, before), least(b, last, b.add(before, count))
             with loop(b, low, high, "panel") as panel:
-                column = b.mul(b.sub(panel, before), I64(self.shape.columns))
-                columns = column, b.sub(width, column)
-                out_at = b.inttoptr(out, PTR), width
-                yield b.inttoptr(source, PTR), stride, columns, b.sub(panel, first), out_at
+                column, index = b.mul(b.sub(panel, before), I64(self.shape.columns)), b.sub(panel, first)
+                packed = self._at(b, self.packed_b, b.mul(index, I64(self.shape.columns * BLOCK_ROWS)))
+                left = b.sub(width, column)
+                yield _Panel(
+                    b.inttoptr(source, PTR), stride, column, left, index, packed, b.inttoptr(out, PTR), width
+                )
 
     def _by_rows(self, rows: ir.Value, functions: dict[int, ir.Function], given: list[ir.Value]) -> None:
         """Call the function for this number of rows."""
@@ -214,12 +288,12 @@ class _Emitter:
     # ---------------------------------------------------------------- in registers
 
     def _sum(self, rows: int, vectors: int) -> ir.Function:
-        """``sum(a, b, steps, out, width, columns, before)``: a panel of a times a panel of b over so many rows of both, put
+        """``sum(a, b, steps, out, width, columns, before, ahead, stride)``: a panel of a times a panel of b over so many rows of both, put
         into out, or added to it where there have been rows before.
         """
         types, lanes = self.types, self.shape.lanes
-        b, given = self._function(f"sum{rows}x{vectors}", PTR, PTR, I64, PTR, I64, I64, I64)
-        a, of_b, steps, out, width, columns, before = given
+        b, given = self._function(f"sum{rows}x{vectors}", PTR, PTR, I64, PTR, I64, I64, I64, PTR, I64)
+        a, of_b, steps, out, width, columns, before, ahead, ahead_stride = given
 
         def step(row_a: ir.Value, row_b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
             right = [types.load(b, self._at(b, row_b, v * lanes), self.computed) for v in range(vectors)]
@@ -232,6 +306,8 @@ class _Emitter:
         def several(k: ir.Value, sums: list[ir.Value], count: int = UNROLL) -> list[ir.Value]:
             row_a, row_b = self._at(b, a, b.mul(k, I64(rows * count))), self._at(b, of_b, b.mul(k, I64(self.shape.columns * count)))
             for n in range(count):
+                asked = b.mul(b.add(b.mul(k, I64(count)), I64(n)), ahead_stride)
+                b.call(prefetch(b), [self._at(b, ahead, asked, self.stored), I32(0), I32(PREFETCH), I32(1)])
                 sums = step(self._at(b, row_a, n * rows), self._at(b, row_b, n * self.shape.columns), sums)
             return sums
 
