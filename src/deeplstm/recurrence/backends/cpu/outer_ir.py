@@ -36,8 +36,8 @@ GROUP = 16
 PACKED_BYTES = 512 * 1024
 """Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
 
-UNROLL = 4
-FEW_ROWS = 8
+UNROLL = 1
+PACK_A=False
 PREFETCH = 2
 
 HEADER = 10
@@ -76,7 +76,7 @@ class Shape:
     @property
     def size(self) -> int:
         """Elements of all that is packed at a time."""
-        return self.b_size + self.rows * GROUP * BLOCK_ROWS
+        return self.b_size + self.rows * BLOCK_ROWS
 
 
 def shape(element: Element, host: Host) -> Shape:
@@ -183,66 +183,43 @@ class _Emitter:
             self.packed_a = self._at(b, self.packed_b, self.shape.b_size)
             chunks = _Spread(b, low, high, self.shape.chunk)
             blocks = _Spread(b, I64(0), self.rows, BLOCK_ROWS)
-            groups = _Spread(b, self.left, self.right, self.shape.rows * GROUP)
+            panels_of_a = _Spread(b, self.left, self.right, self.shape.rows)
             with chunks.each("chunk") as (_, first, last), blocks.each("block") as (_, top, bottom):
-                self._pack_panels_of_b(first, last, top, bottom)
-                with groups.each("group") as (_, start, stop):
-                    panels_of_a = _Spread(b, start, stop, self.shape.rows)
-                    self._pack_panels_of_a(panels_of_a, top, bottom)
-                    self._sums_of_group(panels_of_a, first, last, stop, top, bottom)
+                with panels_of_a.each("panel") as (number, i0, i1):
+                    self._sums(number, first, last, i0, i1, top, bottom)
         b.ret_void()
 
-    def _pack_panels_of_b(self, first: ir.Value, last: ir.Value, top: ir.Value, bottom: ir.Value) -> None:
-        b = self.b
-        with self._each_panel(first, last) as of:
-            source = self._at(b, of.b, b.add(b.mul(top, of.stride), of.column), self.stored)
-            b.call(self.pack_b, [source, of.stride, b.sub(bottom, top), of.left, of.packed])
-
-    def _pack_panels_of_a(self, panels: _Spread, top: ir.Value, bottom: ir.Value) -> None:
-        """A few rows at a time, so that every line of the cache is read once."""
-        b = self.b
-        few = _Spread(b, top, bottom, FEW_ROWS)
-        with few.each("few") as (_, r0, r1), panels.each("panel") as (_, i0, i1):
-            to = self._at(b, self._panel_of_a(i0, panels.low), b.mul(b.sub(r0, top), b.sub(i1, i0)))
-            self._by_rows(b.sub(i1, i0), self.packs, [self._number_of_a(r0, i0), self.a_stride, b.sub(r1, r0), to])
-
-    def _sums_of_group(
-        self, panels: _Spread, first: ir.Value, last: ir.Value, stop: ir.Value, top: ir.Value, bottom: ir.Value
+    def _sums(
+        self, number: ir.Value, first: ir.Value, last: ir.Value, i0: ir.Value, i1: ir.Value, top: ir.Value, bottom: ir.Value
     ) -> None:
+        """A panel of a, columns i0 to i1, times the panels of b, which are packed when the first one needs them."""
         b = self.b
-        with panels.each("panel") as (number, i0, i1), self._each_panel(first, last) as of:
+        count = b.sub(bottom, top)
+        panel, stride = self._number_of_a(top, i0), self.a_stride
+        if PACK_A or self.element != self.computed:
+            columns = b.sub(i1, i0)
+            self._by_rows(columns, self.packs, [panel, stride, count, self.packed_a])
+            panel, stride = self.packed_a, columns
+        is_end = b.icmp_signed("==", i1, self.right)
+        next_a = self._number_of_a(b.select(is_end, bottom, top), b.select(is_end, self.left, i1))
+        with self._each_panel(first, last) as of:
+            with b.if_then(b.icmp_signed("==", number, I64(0))):
+                source = self._at(b, of.b, b.add(b.mul(top, of.stride), of.column), self.stored)
+                b.call(self.pack_b, [source, of.stride, count, of.left, of.packed])
             out = self._at(b, of.out, b.add(b.mul(i0, of.width), of.column))
-            ahead = self._ahead(number, b.sub(last, first), of, panels.low, stop, top, bottom)
-            panel = self._panel_of_a(i0, panels.low)
-            self._add(b.sub(i1, i0), [panel, of.packed, b.sub(bottom, top), out, of.width, of.left, top, *ahead])
-
-    def _ahead(
-        self, number: ir.Value, others: ir.Value, of: _Panel, start: ir.Value, stop: ir.Value, top: ir.Value, bottom: ir.Value
-    ) -> tuple[ir.Value, ir.Value]:
-        """What a panel's sum asks of memory while it computes: a line of every row of what is packed next, its address and
-        row stride. The first panels of a block's last group ask for the next block's b, the others for a.
-        """
-        b, line = self.b, I64(64 // BYTES[self.element])
-        is_last = b.icmp_signed("==", stop, self.right)
-        is_b = b.and_(is_last, b.icmp_signed("<", number, I64(self.shape.vectors)))
-        of_b = self._at(b, of.b, b.add(b.mul(bottom, of.stride), b.add(of.column, b.mul(number, line))), self.stored)
-        before = b.select(is_last, I64(self.shape.vectors), I64(0))
-        column = b.mul(line, b.add(b.mul(b.sub(number, before), others), of.index))
-        row, first = b.select(is_last, bottom, top), b.select(is_last, self.left, stop)
-        of_a = self._number_of_a(row, b.add(first, column))
-        is_a = b.icmp_signed("<=", column, b.sub(stop, start))
-        at = b.select(is_b, of_b, b.select(is_a, of_a, of.packed))
-        stride = b.select(is_b, of.stride, b.select(is_a, self.a_stride, I64(0)))
-        return at, stride
+            line = I64(64 // BYTES[self.element])
+            is_a, is_b = (b.icmp_signed("<", n, I64(2)) for n in (of.index, number))
+            ahead_a = self._at(b, next_a, b.mul(of.index, line), self.stored)
+            ahead_b = self._at(b, of.b, b.add(b.mul(bottom, of.stride), b.add(of.column, b.mul(number, line))), self.stored)
+            ahead = [
+                b.select(is_a, ahead_a, of.packed), b.select(is_a, self.a_stride, I64(0)),
+                b.select(is_b, ahead_b, of.packed), b.select(is_b, of.stride, I64(0)),
+            ]
+            self._add(b.sub(i1, i0), [panel, stride, of.packed, count, out, of.width, of.left, top, *ahead])
 
     def _number_of_a(self, row: ir.Value, column: ir.Value) -> ir.Value:
         b = self.b
         return self._at(b, self.a, b.add(b.mul(row, self.a_stride), column), self.stored)
-
-    def _panel_of_a(self, column: ir.Value, start: ir.Value) -> ir.Value:
-        """Where a panel of a group that starts at this column is packed."""
-        b = self.b
-        return self._at(b, self.packed_a, b.mul(b.sub(column, start), I64(BLOCK_ROWS)))
 
     def _entry(self, b: ir.IRBuilder, k: ir.Value) -> ir.Value:
         return b.load(b.gep(self.context, [k], source_etype=I64), typ=I64)
@@ -279,7 +256,7 @@ class _Emitter:
 
     def _add(self, rows: ir.Value, given: list[ir.Value]) -> None:
         """Call the sum for this number of rows and the panel's vectors."""
-        b, columns = self.b, given[5]
+        b, columns = self.b, given[6]
         vectors = least(b, b.sdiv(b.add(columns, I64(self.shape.lanes - 1)), I64(self.shape.lanes)), I64(self.shape.vectors))
         key = b.add(b.mul(rows, I64(self.shape.vectors)), b.sub(vectors, I64(1)))
         functions = {r * self.shape.vectors + v - 1: f for (r, v), f in self.sums.items()}
@@ -292,8 +269,8 @@ class _Emitter:
         into out, or added to it where there have been rows before.
         """
         types, lanes = self.types, self.shape.lanes
-        b, given = self._function(f"sum{rows}x{vectors}", PTR, PTR, I64, PTR, I64, I64, I64, PTR, I64)
-        a, of_b, steps, out, width, columns, before, ahead, ahead_stride = given
+        b, given = self._function(f"sum{rows}x{vectors}", PTR, I64, PTR, I64, PTR, I64, I64, I64, PTR, I64, PTR, I64)
+        a, a_stride, of_b, steps, out, width, columns, before, *ahead = given
 
         def step(row_a: ir.Value, row_b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
             right = [types.load(b, self._at(b, row_b, v * lanes), self.computed) for v in range(vectors)]
@@ -303,19 +280,23 @@ class _Emitter:
                 results += [fma(b, left, right[v], sums[r * vectors + v]) for v in range(vectors)]
             return results
 
-        def several(k: ir.Value, sums: list[ir.Value], count: int = UNROLL) -> list[ir.Value]:
-            row_a, row_b = self._at(b, a, b.mul(k, I64(rows * count))), self._at(b, of_b, b.mul(k, I64(self.shape.columns * count)))
-            for n in range(count):
-                asked = b.mul(b.add(b.mul(k, I64(count)), I64(n)), ahead_stride)
-                b.call(prefetch(b), [self._at(b, ahead, asked, self.stored), I32(0), I32(PREFETCH), I32(1)])
-                sums = step(self._at(b, row_a, n * rows), self._at(b, row_b, n * self.shape.columns), sums)
-            return sums
+        def several(values: list[ir.Value], count: int) -> list[ir.Value]:
+            sums, at = values[:-4], values[-4:]
+            for _ in range(count):
+                for address in at[2:]:
+                    b.call(prefetch(b), [address, I32(0), I32(PREFETCH), I32(1)])
+                sums = step(at[0], at[1], sums)
+                at = [self._at(b, x, by, t) for x, by, t in zip(at, strides, types_at, strict=True)]
+            return [*sums, *at]
 
-        sums = [ir.Constant(types.type, None)] * (rows * vectors)
+        values = [ir.Constant(types.type, None)] * (rows * vectors) + [a, of_b, ahead[0], ahead[2]]
+        strides = [a_stride, I64(self.shape.columns), ahead[1], ahead[3]]
+        types_at = [self.number, self.number, self.stored, self.stored]
         times = b.udiv(steps, I64(UNROLL))
-        sums = accumulate(b, times, sums, several)
-        done = b.mul(times, I64(UNROLL))
-        sums = accumulate(b, b.sub(steps, done), sums, lambda k, sums: several(b.add(k, done), sums, 1))
+        values = accumulate(b, times, values, lambda k, values: several(values, UNROLL))
+        if UNROLL > 1:
+            values = accumulate(b, b.sub(steps, b.mul(times, I64(UNROLL))), values, lambda k, values: several(values, 1))
+        sums = values[:-4]
         # only the last vector may have lanes without a column
         inside = lanes_below(b, b.sub(columns, I64((vectors - 1) * lanes)), lanes)
         is_first = b.icmp_signed("==", before, I64(0))
