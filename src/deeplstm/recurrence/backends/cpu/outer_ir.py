@@ -37,7 +37,7 @@ PACKED_BYTES = 512 * 1024
 """Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
 
 UNROLL = 1
-PACK_A=False
+FEW_ROWS = 8
 PREFETCH = 2
 
 HEADER = 10
@@ -76,7 +76,7 @@ class Shape:
     @property
     def size(self) -> int:
         """Elements of all that is packed at a time."""
-        return self.b_size + self.rows * BLOCK_ROWS
+        return self.b_size + self.rows * GROUP * BLOCK_ROWS
 
 
 def shape(element: Element, host: Host) -> Shape:
@@ -183,39 +183,57 @@ class _Emitter:
             self.packed_a = self._at(b, self.packed_b, self.shape.b_size)
             chunks = _Spread(b, low, high, self.shape.chunk)
             blocks = _Spread(b, I64(0), self.rows, BLOCK_ROWS)
-            panels_of_a = _Spread(b, self.left, self.right, self.shape.rows)
-            with chunks.each("chunk") as (_, first, last), blocks.each("block") as (_, top, bottom):
+            groups = _Spread(b, self.left, self.right, self.shape.rows * GROUP)
+            with (
+                chunks.each("chunk") as (_, first, last),
+                blocks.each("block") as (_, top, bottom),
+                groups.each("group") as (_, start, stop),
+            ):
+                panels_of_a = _Spread(b, start, stop, self.shape.rows)
+                self._pack_a_panels(panels_of_a, top, bottom)
                 with panels_of_a.each("panel") as (number, i0, i1):
-                    self._sums(number, first, last, i0, i1, top, bottom)
+                    self._sums(number, first, last, (start, stop), (i0, i1), top, bottom)
         b.ret_void()
 
+    def _pack_a_panels(self, panels: _Spread, top: ir.Value, bottom: ir.Value) -> None:
+        """A few rows at a time, so that a line of the cache is read once."""
+        b = self.b
+        few = _Spread(b, top, bottom, FEW_ROWS)
+        with few.each("few") as (_, r0, r1), panels.each("panel") as (_, i0, i1):
+            to = self._at(b, self._panel_of_a(i0, panels.low), b.mul(b.sub(r0, top), b.sub(i1, i0)))
+            self._by_rows(b.sub(i1, i0), self.packs, [self._number_of_a(r0, i0), self.a_stride, b.sub(r1, r0), to])
+
+    def _panel_of_a(self, column: ir.Value, start: ir.Value) -> ir.Value:
+        """Where a panel of a group that starts at this column is packed."""
+        b = self.b
+        return self._at(b, self.packed_a, b.mul(b.sub(column, start), I64(BLOCK_ROWS)))
+
     def _sums(
-        self, number: ir.Value, first: ir.Value, last: ir.Value, i0: ir.Value, i1: ir.Value, top: ir.Value, bottom: ir.Value
+        self, number: ir.Value, first: ir.Value, last: ir.Value, group, panel, top: ir.Value, bottom: ir.Value
     ) -> None:
         """A panel of a, columns i0 to i1, times the panels of b, which are packed when the first one needs them."""
         b = self.b
+        (start, stop), (i0, i1) = group, panel
         count = b.sub(bottom, top)
-        panel, stride = self._number_of_a(top, i0), self.a_stride
-        if PACK_A or self.element != self.computed:
-            columns = b.sub(i1, i0)
-            self._by_rows(columns, self.packs, [panel, stride, count, self.packed_a])
-            panel, stride = self.packed_a, columns
-        is_end = b.icmp_signed("==", i1, self.right)
-        next_a = self._number_of_a(b.select(is_end, bottom, top), b.select(is_end, self.left, i1))
+        is_first, is_last = b.icmp_signed("==", i0, self.left), b.icmp_signed("==", stop, self.right)
+        next_a = self._number_of_a(b.select(is_last, bottom, top), b.select(is_last, self.left, stop))
+        line = I64(64 // BYTES[self.element])
         with self._each_panel(first, last) as of:
-            with b.if_then(b.icmp_signed("==", number, I64(0))):
+            with b.if_then(is_first):
                 source = self._at(b, of.b, b.add(b.mul(top, of.stride), of.column), self.stored)
                 b.call(self.pack_b, [source, of.stride, count, of.left, of.packed])
             out = self._at(b, of.out, b.add(b.mul(i0, of.width), of.column))
-            line = I64(64 // BYTES[self.element])
-            is_a, is_b = (b.icmp_signed("<", n, I64(2)) for n in (of.index, number))
-            ahead_a = self._at(b, next_a, b.mul(of.index, line), self.stored)
+            column = b.mul(line, b.add(b.mul(number, b.sub(last, first)), of.index))
+            is_a = b.icmp_signed("<=", column, b.sub(stop, start))
+            is_b = b.and_(is_last, b.icmp_signed("<", number, I64(2)))
+            ahead_a = self._at(b, next_a, column, self.stored)
             ahead_b = self._at(b, of.b, b.add(b.mul(bottom, of.stride), b.add(of.column, b.mul(number, line))), self.stored)
             ahead = [
                 b.select(is_a, ahead_a, of.packed), b.select(is_a, self.a_stride, I64(0)),
                 b.select(is_b, ahead_b, of.packed), b.select(is_b, of.stride, I64(0)),
             ]
-            self._add(b.sub(i1, i0), [panel, stride, of.packed, count, out, of.width, of.left, top, *ahead])
+            of_a = self._panel_of_a(i0, start)
+            self._add(b.sub(i1, i0), [of_a, b.sub(i1, i0), of.packed, count, out, of.width, of.left, top, *ahead])
 
     def _number_of_a(self, row: ir.Value, column: ir.Value) -> ir.Value:
         b = self.b
