@@ -223,14 +223,16 @@ class _Emitter:
                 source = self._at(b, of.b, b.add(b.mul(top, of.stride), of.column), self.stored)
                 b.call(self.pack_b, [source, of.stride, count, of.left, of.packed])
             out = self._at(b, of.out, b.add(b.mul(i0, of.width), of.column))
-            column = b.mul(line, b.add(b.mul(number, b.sub(last, first)), of.index))
-            is_a = b.icmp_signed("<=", column, b.sub(stop, start))
+            # the first panels ask for the next block's b, the others for a
             is_b = b.and_(is_last, b.icmp_signed("<", number, I64(2)))
+            before = b.select(is_last, I64(2), I64(0))
+            column = b.mul(line, b.add(b.mul(b.sub(number, before), b.sub(last, first)), of.index))
+            is_a = b.icmp_signed("<=", column, b.sub(stop, start))
             ahead_a = self._at(b, next_a, column, self.stored)
             ahead_b = self._at(b, of.b, b.add(b.mul(bottom, of.stride), b.add(of.column, b.mul(number, line))), self.stored)
             ahead = [
-                b.select(is_a, ahead_a, of.packed), b.select(is_a, self.a_stride, I64(0)),
-                b.select(is_b, ahead_b, of.packed), b.select(is_b, of.stride, I64(0)),
+                b.select(is_b, ahead_b, b.select(is_a, ahead_a, of.packed)),
+                b.select(is_b, of.stride, b.select(is_a, self.a_stride, I64(0))),
             ]
             of_a = self._panel_of_a(i0, start)
             self._add(b.sub(i1, i0), [of_a, b.sub(i1, i0), of.packed, count, out, of.width, of.left, top, *ahead])
@@ -287,7 +289,7 @@ class _Emitter:
         into out, or added to it where there have been rows before.
         """
         types, lanes = self.types, self.shape.lanes
-        b, given = self._function(f"sum{rows}x{vectors}", PTR, I64, PTR, I64, PTR, I64, I64, I64, PTR, I64, PTR, I64)
+        b, given = self._function(f"sum{rows}x{vectors}", PTR, I64, PTR, I64, PTR, I64, I64, I64, PTR, I64)
         a, a_stride, of_b, steps, out, width, columns, before, *ahead = given
 
         def step(row_a: ir.Value, row_b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
@@ -299,7 +301,7 @@ class _Emitter:
             return results
 
         def several(values: list[ir.Value], count: int) -> list[ir.Value]:
-            sums, at = values[:-4], values[-4:]
+            sums, at = values[:-3], values[-3:]
             for _ in range(count):
                 for address in at[2:]:
                     b.call(prefetch(b), [address, I32(0), I32(PREFETCH), I32(1)])
@@ -307,14 +309,14 @@ class _Emitter:
                 at = [self._at(b, x, by, t) for x, by, t in zip(at, strides, types_at, strict=True)]
             return [*sums, *at]
 
-        values = [ir.Constant(types.type, None)] * (rows * vectors) + [a, of_b, ahead[0], ahead[2]]
-        strides = [a_stride, I64(self.shape.columns), ahead[1], ahead[3]]
-        types_at = [self.number, self.number, self.stored, self.stored]
+        values = [ir.Constant(types.type, None)] * (rows * vectors) + [a, of_b, ahead[0]]
+        strides = [a_stride, I64(self.shape.columns), ahead[1]]
+        types_at = [self.number, self.number, self.stored]
         times = b.udiv(steps, I64(UNROLL))
         values = accumulate(b, times, values, lambda k, values: several(values, UNROLL))
         if UNROLL > 1:
             values = accumulate(b, b.sub(steps, b.mul(times, I64(UNROLL))), values, lambda k, values: several(values, 1))
-        sums = values[:-4]
+        sums = values[:-3]
         # only the last vector may have lanes without a column
         inside = lanes_below(b, b.sub(columns, I64((vectors - 1) * lanes)), lanes)
         is_first = b.icmp_signed("==", before, I64(0))
