@@ -36,7 +36,8 @@ GROUP = 16
 PACKED_BYTES = 512 * 1024
 """Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
 
-UNROLL = 1
+UNROLL = 2
+PF_OUT = True
 FEW_ROWS = 8
 PREFETCH = 2
 
@@ -309,6 +310,12 @@ class _Emitter:
                 at = [self._at(b, x, by, t) for x, by, t in zip(at, strides, types_at, strict=True)]
             return [*sums, *at]
 
+        # what the sums will be added to is on its way meanwhile
+        for r in range(rows if PF_OUT else 0):
+            line = self._at(b, out, b.mul(width, I64(r)))
+            for v in range(vectors):
+                b.call(prefetch(b), [self._at(b, line, v * lanes), I32(1), I32(3), I32(1)])
+            b.call(prefetch(b), [self._at(b, line, vectors * lanes -1), I32(1), I32(3), I32(1)])
         values = [ir.Constant(types.type, None)] * (rows * vectors) + [a, of_b, ahead[0]]
         strides = [a_stride, I64(self.shape.columns), ahead[1]]
         types_at = [self.number, self.number, self.stored]
