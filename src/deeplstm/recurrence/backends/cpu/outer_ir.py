@@ -2,12 +2,10 @@
 
 What is emitted reads as it runs::
 
-    for each part of the results that is to be computed:
-        for each chunk of b's panels: for each block of rows:
-            pack the panels of b                                    (stay in the second cache)
-            for each group of columns of a: pack them
-                for each panel of a: for each panel of b:           (the panel of a stays in the first cache)
-                    the sum over the block's rows, in registers; add it to the result
+    for each part of the results: for each chunk of b's panels: for each block of rows: for each group of a's columns:
+        pack the group's columns of a, in panels; before the first group: the panels of b   (into the second cache)
+        for each panel of a: for each panel of b:
+            the sum over the block's rows, in registers; put it into the result, or add it
 
 Every number of a result is the sum over a block's rows, one after another, then the sum of the blocks, one after another:
 its bits depend on the rows alone, not on where in which part it lies.
@@ -31,15 +29,17 @@ BLOCK_ROWS = 128
 """Rows that are packed and summed at a time."""
 
 GROUP = 16
-"""Panels of a that are packed at a time: their columns are whole lines of the cache."""
+"""Panels of a that are packed at a time."""
+
+FEW_ROWS = 8
+"""Rows that all panels of a group are packed of before the next ones, so that each line of the cache is read once."""
 
 PACKED_BYTES = 512 * 1024
 """Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
 
 UNROLL = 2
-PF_OUT = True
-FEW_ROWS = 8
-PREFETCH = 2
+LINE_BYTES = 64
+"""Of the cache."""
 
 HEADER = 10
 """Entries of the context before its products: rows, columns of a, parts along a and along b, a, its row stride, number of
@@ -54,15 +54,14 @@ class Shape:
 
     Attributes:
         chunk: panels of b that are packed at a time.
-        bytes: of a number as it is computed with.
+        has_masks: whether part of a vector is read and written as fast as all of it.
     """
 
     rows: int
     vectors: int
     lanes: int
-    bytes: int
     chunk: int
-    uses_masks: bool
+    has_masks: bool
 
     @property
     def columns(self) -> int:
@@ -81,12 +80,12 @@ class Shape:
 
 
 def shape(element: Element, host: Host) -> Shape:
-    """Two vectors, and as many rows as there are registers left: the panel of a is broadcast from the first cache."""
+    """Two vectors of b, a number of a, and as many rows of accumulators as there are registers left."""
     size = 8 if element == "float64" else 4
     lanes, vectors = host.vector_bytes // size, 2
-    rows = 14 if host.registers == 32 else 6
+    rows = (host.registers - vectors - 1) // vectors
     chunk = PACKED_BYTES // (BLOCK_ROWS * vectors * lanes * size)
-    return Shape(rows, vectors, lanes, size, chunk, host.vector_bytes == 64)
+    return Shape(rows, vectors, lanes, chunk, host.vector_bytes == 64)
 
 
 def emit(element: Element, host: Host) -> ir.Module:
@@ -116,14 +115,28 @@ class _Spread:
             yield n, first, b.add(first, b.add(self.size, b.zext(is_longer, I64)))
 
 
-def prefetch(b: ir.IRBuilder) -> ir.Function:
-    name = "llvm.prefetch.p0"
-    signature = ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32])
-    return b.module.globals.get(name) or ir.Function(b.module, signature, name)
-
-
 def _most(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     return b.select(b.icmp_signed(">", x, y), x, y)
+
+
+def _ask(b: ir.IRBuilder, address: ir.Value, *, writes: bool = False) -> None:
+    """Have a line of memory come closer: into the first cache where it will be written, else into the second."""
+    name, signature = "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32])
+    prefetch = b.module.globals.get(name) or ir.Function(b.module, signature, name)
+    b.call(prefetch, [address, I32(int(writes)), I32(3 if writes else 2), I32(1)])
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What is summed at a time: rows top to bottom, panels first to last of b, columns start to stop of a."""
+
+    top: ir.Value
+    bottom: ir.Value
+    first: ir.Value
+    last: ir.Value
+    start: ir.Value
+    stop: ir.Value
+    rows: ir.Value
 
 
 @dataclass(frozen=True)
@@ -148,11 +161,8 @@ class _Emitter:
         self.types = Vectors(element, shape.lanes)
         self.computed: Element = "float64" if element == "float64" else "float32"
         self.stored, self.number = STORED[element], self.types.scalar
-        self.sums = {
-            (rows, vectors): self._sum(rows, vectors)
-            for rows in range(1, shape.rows + 1)
-            for vectors in range(1, shape.vectors + 1)
-        }
+        each = [(r, v) for r in range(1, shape.rows + 1) for v in range(1, shape.vectors + 1)]
+        self.sums = {rows * shape.vectors + vectors: self._sum(rows, vectors) for rows, vectors in each}
         self.packs = {rows: self._pack_a(rows) for rows in range(1, shape.rows + 1)}
         self.pack_b = self._pack_b()
 
@@ -190,53 +200,57 @@ class _Emitter:
                 blocks.each("block") as (_, top, bottom),
                 groups.each("group") as (_, start, stop),
             ):
-                panels_of_a = _Spread(b, start, stop, self.shape.rows)
-                self._pack_a_panels(panels_of_a, top, bottom)
-                with panels_of_a.each("panel") as (number, i0, i1):
-                    self._sums(number, first, last, (start, stop), (i0, i1), top, bottom)
+                block = _Block(top, bottom, first, last, start, stop, b.sub(bottom, top))
+                panels = _Spread(b, start, stop, self.shape.rows)
+                self._pack_group(block, panels)
+                with panels.each("panel") as (number, low, high):
+                    self._panel(block, number, low, high)
         b.ret_void()
 
-    def _pack_a_panels(self, panels: _Spread, top: ir.Value, bottom: ir.Value) -> None:
-        """A few rows at a time, so that a line of the cache is read once."""
+    def _pack_group(self, block: _Block, panels: _Spread) -> None:
         b = self.b
-        few = _Spread(b, top, bottom, FEW_ROWS)
-        with few.each("few") as (_, r0, r1), panels.each("panel") as (_, i0, i1):
-            to = self._at(b, self._panel_of_a(i0, panels.low), b.mul(b.sub(r0, top), b.sub(i1, i0)))
-            self._by_rows(b.sub(i1, i0), self.packs, [self._number_of_a(r0, i0), self.a_stride, b.sub(r1, r0), to])
+        few = _Spread(b, block.top, block.bottom, FEW_ROWS)
+        with few.each("few") as (_, top, bottom), panels.each("panel") as (_, low, high):
+            columns = b.sub(high, low)
+            to = self._at(b, self._packed_a(block, low), b.mul(b.sub(top, block.top), columns))
+            self._call(columns, self.packs, [self._number_of_a(top, low), self.a_stride, b.sub(bottom, top), to])
 
-    def _panel_of_a(self, column: ir.Value, start: ir.Value) -> ir.Value:
-        """Where a panel of a group that starts at this column is packed."""
-        b = self.b
-        return self._at(b, self.packed_a, b.mul(b.sub(column, start), I64(BLOCK_ROWS)))
+    def _packed_a(self, block: _Block, column: ir.Value) -> ir.Value:
+        """Where the group's panel that starts at a column is packed."""
+        return self._at(self.b, self.packed_a, self.b.mul(self.b.sub(column, block.start), I64(BLOCK_ROWS)))
 
-    def _sums(
-        self, number: ir.Value, first: ir.Value, last: ir.Value, group, panel, top: ir.Value, bottom: ir.Value
-    ) -> None:
-        """A panel of a, columns i0 to i1, times the panels of b, which are packed when the first one needs them."""
+    def _panel(self, block: _Block, number: ir.Value, low: ir.Value, high: ir.Value) -> None:
+        """Columns low to high of a with every panel of b."""
         b = self.b
-        (start, stop), (i0, i1) = group, panel
-        count = b.sub(bottom, top)
-        is_first, is_last = b.icmp_signed("==", i0, self.left), b.icmp_signed("==", stop, self.right)
-        next_a = self._number_of_a(b.select(is_last, bottom, top), b.select(is_last, self.left, stop))
-        line = I64(64 // BYTES[self.element])
-        with self._each_panel(first, last) as of:
+        columns = b.sub(high, low)
+        is_first = b.icmp_signed("==", low, self.left)
+        with self._each_panel(block.first, block.last) as of:
             with b.if_then(is_first):
-                source = self._at(b, of.b, b.add(b.mul(top, of.stride), of.column), self.stored)
-                b.call(self.pack_b, [source, of.stride, count, of.left, of.packed])
-            out = self._at(b, of.out, b.add(b.mul(i0, of.width), of.column))
-            # the first panels ask for the next block's b, the others for a
-            is_b = b.and_(is_last, b.icmp_signed("<", number, I64(2)))
-            before = b.select(is_last, I64(2), I64(0))
-            column = b.mul(line, b.add(b.mul(b.sub(number, before), b.sub(last, first)), of.index))
-            is_a = b.icmp_signed("<=", column, b.sub(stop, start))
-            ahead_a = self._at(b, next_a, column, self.stored)
-            ahead_b = self._at(b, of.b, b.add(b.mul(bottom, of.stride), b.add(of.column, b.mul(number, line))), self.stored)
-            ahead = [
-                b.select(is_b, ahead_b, b.select(is_a, ahead_a, of.packed)),
-                b.select(is_b, of.stride, b.select(is_a, self.a_stride, I64(0))),
-            ]
-            of_a = self._panel_of_a(i0, start)
-            self._add(b.sub(i1, i0), [of_a, b.sub(i1, i0), of.packed, count, out, of.width, of.left, top, *ahead])
+                source = self._at(b, of.b, b.add(b.mul(block.top, of.stride), of.column), self.stored)
+                b.call(self.pack_b, [source, of.stride, block.rows, of.left, of.packed])
+            out = self._at(b, of.out, b.add(b.mul(low, of.width), of.column))
+            ahead = self._ahead(block, number, of)
+            given = [self._packed_a(block, low), of.packed, block.rows, out, of.width, of.left, block.top, *ahead]
+            lanes, most = I64(self.shape.lanes), I64(self.shape.vectors)
+            vectors = least(b, b.sdiv(b.add(of.left, I64(self.shape.lanes - 1)), lanes), most)
+            self._call(b.add(b.mul(columns, most), vectors), self.sums, given)
+
+    def _ahead(self, block: _Block, number: ir.Value, of: _Panel) -> tuple[ir.Value, ir.Value]:
+        """What is packed next comes closer while sums are computed, for each sum one line of every row: (address, row
+        stride). The first panels of a block's last group ask for the next block's b, the others for the next group of a.
+        """
+        b, line, lines = self.b, I64(LINE_BYTES // BYTES[self.element]), I64(self.shape.vectors)
+        is_last = b.icmp_signed("==", block.stop, self.right)
+        is_b = b.and_(is_last, b.icmp_signed("<", number, lines))
+        at = b.add(b.mul(block.bottom, of.stride), b.add(of.column, b.mul(number, line)))
+        of_b = self._at(b, of.b, at, self.stored)
+        before = b.select(is_last, lines, I64(0))
+        column = b.mul(line, b.add(b.mul(b.sub(number, before), b.sub(block.last, block.first)), of.index))
+        next_row, next_column = b.select(is_last, block.bottom, block.top), b.select(is_last, self.left, block.stop)
+        of_a = self._number_of_a(next_row, b.add(next_column, column))
+        is_a = b.icmp_signed("<=", column, b.sub(block.stop, block.start))
+        address = b.select(is_b, of_b, b.select(is_a, of_a, of.packed))
+        return address, b.select(is_b, of.stride, b.select(is_a, self.a_stride, I64(0)))
 
     def _number_of_a(self, row: ir.Value, column: ir.Value) -> ir.Value:
         b = self.b
@@ -258,72 +272,56 @@ class _Emitter:
                 column, index = b.mul(b.sub(panel, before), I64(self.shape.columns)), b.sub(panel, first)
                 packed = self._at(b, self.packed_b, b.mul(index, I64(self.shape.columns * BLOCK_ROWS)))
                 left = b.sub(width, column)
-                yield _Panel(
-                    b.inttoptr(source, PTR), stride, column, left, index, packed, b.inttoptr(out, PTR), width
-                )
+                yield _Panel(b.inttoptr(source, PTR), stride, column, left, index, packed, b.inttoptr(out, PTR), width)
 
-    def _by_rows(self, rows: ir.Value, functions: dict[int, ir.Function], given: list[ir.Value]) -> None:
-        """Call the function for this number of rows."""
+    def _call(self, key: ir.Value, functions: dict[int, ir.Function], given: list[ir.Value]) -> None:
+        """Call the function that goes by a number."""
         b = self.b
         after = b.append_basic_block("done")
-        switch = b.switch(rows, after)
-        for r, function in functions.items():
-            block = b.append_basic_block(f"rows{r}")
-            switch.add_case(I64(r), block)
+        switch = b.switch(key, after)
+        for number, function in functions.items():
+            block = b.append_basic_block(function.name)
+            switch.add_case(I64(number), block)
             b.position_at_end(block)
             b.call(function, given)
             b.branch(after)
         b.position_at_end(after)
 
-    def _add(self, rows: ir.Value, given: list[ir.Value]) -> None:
-        """Call the sum for this number of rows and the panel's vectors."""
-        b, columns = self.b, given[6]
-        vectors = least(b, b.sdiv(b.add(columns, I64(self.shape.lanes - 1)), I64(self.shape.lanes)), I64(self.shape.vectors))
-        key = b.add(b.mul(rows, I64(self.shape.vectors)), b.sub(vectors, I64(1)))
-        functions = {r * self.shape.vectors + v - 1: f for (r, v), f in self.sums.items()}
-        self._by_rows(key, functions, given)
-
     # ---------------------------------------------------------------- in registers
 
     def _sum(self, rows: int, vectors: int) -> ir.Function:
-        """``sum(a, b, steps, out, width, columns, before, ahead, stride)``: a panel of a times a panel of b over so many rows of both, put
-        into out, or added to it where there have been rows before.
+        """``sum(a, b, steps, out, width, columns, before, ahead, stride)``: a panel of a times a panel of b over so many rows
+        of both, put into out, or added to it where there have been rows before.
         """
         types, lanes = self.types, self.shape.lanes
-        b, given = self._function(f"sum{rows}x{vectors}", PTR, I64, PTR, I64, PTR, I64, I64, I64, PTR, I64)
-        a, a_stride, of_b, steps, out, width, columns, before, *ahead = given
+        b, given = self._function(f"sum{rows}x{vectors}", PTR, PTR, I64, PTR, I64, I64, I64, PTR, I64)
+        a, of_b, steps, out, width, columns, before, ahead, stride = given
 
-        def step(row_a: ir.Value, row_b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        def step(values: list[ir.Value]) -> list[ir.Value]:
+            *sums, row_a, row_b, row_ahead = values
+            _ask(b, row_ahead)
             right = [types.load(b, self._at(b, row_b, v * lanes), self.computed) for v in range(vectors)]
-            results = []
             for r in range(rows):
                 left = types.load_scalar(b, self._at(b, row_a, r), self.computed)
-                results += [fma(b, left, right[v], sums[r * vectors + v]) for v in range(vectors)]
-            return results
+                for v in range(vectors):
+                    sums[r * vectors + v] = fma(b, left, right[v], sums[r * vectors + v])
+            next_ahead = self._at(b, row_ahead, stride, self.stored)
+            return [*sums, self._at(b, row_a, rows), self._at(b, row_b, self.shape.columns), next_ahead]
 
-        def several(values: list[ir.Value], count: int) -> list[ir.Value]:
-            sums, at = values[:-3], values[-3:]
-            for _ in range(count):
-                for address in at[2:]:
-                    b.call(prefetch(b), [address, I32(0), I32(PREFETCH), I32(1)])
-                sums = step(at[0], at[1], sums)
-                at = [self._at(b, x, by, t) for x, by, t in zip(at, strides, types_at, strict=True)]
-            return [*sums, *at]
+        def several(k: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
+            for _ in range(UNROLL):
+                values = step(values)
+            return values
 
-        # what the sums will be added to is on its way meanwhile
-        for r in range(rows if PF_OUT else 0):
-            line = self._at(b, out, b.mul(width, I64(r)))
-            for v in range(vectors):
-                b.call(prefetch(b), [self._at(b, line, v * lanes), I32(1), I32(3), I32(1)])
-            b.call(prefetch(b), [self._at(b, line, vectors * lanes -1), I32(1), I32(3), I32(1)])
-        values = [ir.Constant(types.type, None)] * (rows * vectors) + [a, of_b, ahead[0]]
-        strides = [a_stride, I64(self.shape.columns), ahead[1]]
-        types_at = [self.number, self.number, self.stored]
+        lines = [self._at(b, out, b.mul(width, I64(r))) for r in range(rows)]
+        for line in lines:  # what the sums will be added to comes closer
+            for column in (*range(0, vectors * lanes, lanes), vectors * lanes - 1):
+                _ask(b, self._at(b, line, column), writes=True)
+        # addresses are counted up: LLVM keeps the next rows' numbers on the stack where they are computed
+        values = [*[ir.Constant(types.type, None)] * (rows * vectors), a, of_b, ahead]
         times = b.udiv(steps, I64(UNROLL))
-        values = accumulate(b, times, values, lambda k, values: several(values, UNROLL))
-        if UNROLL > 1:
-            values = accumulate(b, b.sub(steps, b.mul(times, I64(UNROLL))), values, lambda k, values: several(values, 1))
-        sums = values[:-3]
+        values = accumulate(b, times, values, several)
+        sums = accumulate(b, b.sub(steps, b.mul(times, I64(UNROLL))), values, lambda k, values: step(values))[:-3]
         # only the last vector may have lanes without a column
         inside = lanes_below(b, b.sub(columns, I64((vectors - 1) * lanes)), lanes)
         is_first = b.icmp_signed("==", before, I64(0))
@@ -331,8 +329,7 @@ class _Emitter:
         b.cbranch(is_first, put, add)
         for block in (add, put):
             b.position_at_end(block)
-            for r in range(rows):
-                line = self._at(b, out, b.mul(width, I64(r)))
+            for r, line in enumerate(lines):
                 for v in range(vectors):
                     to, mask = self._at(b, line, v * lanes), inside if v == vectors - 1 else None
                     value = sums[r * vectors + v]
@@ -350,7 +347,10 @@ class _Emitter:
         """``pack(source, row stride, rows, target)``: so many columns, row after row."""
         b, (source, stride, rows, target) = self._function(f"pack{columns}", PTR, I64, I64, PTR)
         with loop(b, 0, rows, "row") as row:
-            start, to = self._at(b, source, b.mul(row, stride), self.stored), self._at(b, target, b.mul(row, I64(columns)))
+            start, to = (
+                self._at(b, source, b.mul(row, stride), self.stored),
+                self._at(b, target, b.mul(row, I64(columns))),
+            )
             for first, lanes, mask in self._pieces(b, columns):
                 types = Vectors(self.element, lanes)
                 value = types.load(b, self._at(b, start, first, self.stored), self.element, mask)
@@ -363,7 +363,7 @@ class _Emitter:
         first, lanes = 0, self.shape.lanes
         while first < columns:
             left = columns - first
-            if left < lanes and self.shape.uses_masks:
+            if left < lanes and self.shape.has_masks:
                 yield first, lanes, lanes_below(b, I64(left), lanes)
                 return
             while lanes > left:
