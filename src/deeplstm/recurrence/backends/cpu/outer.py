@@ -1,11 +1,15 @@
-"""Products that sum over rows, gradients of weights: the same bits for any number of threads."""
+"""Gradients of weights: products that sum over rows, with the same bits for any number of threads.
+
+torch's own product shares rows out to threads where there are many, and the sum's last bits then depend on how many threads
+there are. Here threads share out the numbers of the result.
+"""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 import torch
@@ -18,86 +22,75 @@ from .layout import KERNEL
 from .memory import Element
 from .outer_ir import Shape, emit, shape
 
-SMALL = 200_000
+SMALL = 500_000
 """Multiplications below which a second thread costs more than it brings."""
 
-ELEMENTS: dict[torch.dtype, Element] = {
-    torch.float32: "float32",
-    torch.float64: "float64",
-    torch.bfloat16: "bfloat16",
-}
+SUMS = {torch.float32: torch.float32, torch.float64: torch.float64, torch.bfloat16: torch.float32}
+"""The types that there are kernels for, and what they sum in."""
 
 
 def outer(a: Tensor, others: Sequence[Tensor]) -> list[Tensor]:
-    """``a.t() @ b`` for each b: sums over rows, in an order that depends on their number alone.
+    """``a.t() @ b`` for each b. The order of each sum depends on the number of rows alone; sums of bfloat16 are float32.
 
-    float32 sums of bfloat16.
-
-    Shapes: a (N, n), each b (N, m); gives (n, m) each.
+    Shapes: a (N, n), each b (N, m); gives (n, m) each, contiguous.
     """
-    N, n = a.shape
-    dtype = torch.float32 if a.dtype == torch.bfloat16 else a.dtype
-    results = [a.new_empty((n, b.shape[1]), dtype=dtype) for b in others]
-    if N == 0:
+    dtype = a.dtype
+    if dtype not in SUMS or any(b.dtype != dtype for b in others):
+        return [a.t() @ b for b in others]
+    n = a.shape[1]
+    results = [a.new_empty((n, b.shape[1]), dtype=SUMS[dtype]) for b in others]
+    if not a.shape[0]:
         for result in results:
             result.zero_()
-    elif n and others:
-        _run(a, others, results)
-    return results if dtype == a.dtype else [r.to(a.dtype) for r in results]
+    elif any(r.numel() for r in results):
+        _run(_side_by_side(a), [_side_by_side(b) for b in others], results)
+    return [r.to(dtype) for r in results] if SUMS[dtype] != dtype else results
 
 
-def _run(a: Tensor, others: Sequence[Tensor], results: Sequence[Tensor]) -> None:
-    function, shape = _kernel(ELEMENTS[a.dtype])
-    N, n = a.shape
-    a = _with_rows(a)
-    others = [_with_rows(b) for b in others]
-    widths = [b.shape[1] for b in others]
-    counts = [-(-m // shape.columns) for m in widths]
-    panels = sum(counts)
-    if not panels:
-        return
-    along_a, along_b = _share(N, n, sum(widths), panels, shape)
-    parts = along_a * along_b
-    packed = results[0].new_empty(parts, shape.size)
-    entries = [N, n, along_a, along_b, a.data_ptr(), a.stride(0), len(others), panels, packed.data_ptr(), shape.size]
-    first = 0
-    for b, width, count, result in zip(others, widths, counts, results, strict=True):
-        entries += [b.data_ptr(), b.stride(0), width, first, result.data_ptr()]
-        first += count
-    context = (ctypes.c_int64 * len(entries))(*entries)
-    threads.run(function, parts, ctypes.addressof(context))
-
-
-def _with_rows(rows: Tensor) -> Tensor:
-    """With the numbers of a row side by side."""
+def _side_by_side(rows: Tensor) -> Tensor:
+    """With the numbers of each row side by side, as a kernel reads them."""
     return rows if rows.stride(1) == 1 or rows.shape[1] == 1 else rows.contiguous()
 
 
-def _share(N: int, n: int, m: int, panels: int, shape: Shape) -> tuple[int, int]:
-    """In how many parts to cut a's columns and b's panels, so that threads have equal work and little to pack."""
-    count = torch.get_num_threads() if N * n * m >= SMALL else 1
-    best, found = (0.0, 0.0), (1, 1)
-    for along_b in range(1, min(count, panels) + 1):
-        along_a = min(count // along_b, n)
-        rows, columns = -(-n // along_a), -(-panels // along_b) * shape.columns
-        cost = (float(rows * columns), float(rows + columns))
-        if best == (0.0, 0.0) or cost < best:
-            best, found = cost, (along_a, along_b)
-    return found
+def _run(a: Tensor, others: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+    kernel = _kernel(a.dtype)
+    N, n = a.shape
+    columns, size = kernel.shape.columns, kernel.shape.size
+    products, panels = [], 0
+    for b, result in zip(others, results, strict=True):
+        width = b.shape[1]
+        products += [b.data_ptr(), b.stride(0), width, panels, result.data_ptr()]
+        panels += -(-width // columns)
+    count = torch.get_num_threads() if N * n * panels * columns >= SMALL else 1
+    along_a, along_b = _share(count, n, panels, columns)
+    parts = along_a * along_b
+    packed = results[0].new_empty(parts * size)
+    header = [N, n, along_a, along_b, a.data_ptr(), a.stride(0), len(others), panels, packed.data_ptr(), size]
+    context = (ctypes.c_int64 * (len(header) + len(products)))(*header, *products)
+    threads.run(kernel.run, parts, ctypes.addressof(context))
 
 
-class _Engine:
-    def __init__(self, engine: Any) -> None:
+def _share(count: int, n: int, panels: int, columns: int) -> tuple[int, int]:
+    """In how many parts to cut a's columns and b's panels: with equal work for each thread, and then with little to pack."""
+
+    def cost(parts: tuple[int, int]) -> tuple[int, int]:
+        rows, width = -(-n // parts[0]), -(-panels // parts[1]) * columns
+        return rows * width, rows + width
+
+    return min(((min(count // p, n), p) for p in range(1, min(count, panels) + 1)), key=cost)
+
+
+class _Kernel:
+    def __init__(self, engine: Any, shape: Shape) -> None:
         self.engine = engine  # keeps the code in memory
-        self.run = Function(engine.get_function_address(KERNEL))
+        self.run, self.shape = Function(engine.get_function_address(KERNEL)), shape
 
 
-_known: WeakValueDictionary[str, _Engine] = WeakValueDictionary()
+_known: WeakValueDictionary[str, _Kernel] = WeakValueDictionary()
 
 
 @cache
-def _kernel(element: Element) -> tuple[Function, Shape]:
-    this = host()
-    made = machine_code(f"outer {element}", lambda: str(emit(element, this)), this, _known, _Engine)
-    made.run.owner = made  # type: ignore[attr-defined]
-    return made.run, shape(element, this)
+def _kernel(dtype: torch.dtype) -> _Kernel:
+    element, processor = cast(Element, str(dtype).removeprefix("torch.")), host()
+    made_of = lambda engine: _Kernel(engine, shape(element, processor))  # noqa: E731
+    return machine_code(f"outer {element}", lambda: str(emit(element, processor)), processor, _known, made_of)
