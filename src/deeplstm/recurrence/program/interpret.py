@@ -54,7 +54,7 @@ def products(graph: Graph, nodes: Iterable[Node]) -> list[Product]:
 
 
 def outer(a: Tensor, others: Sequence[Tensor]) -> list[Tensor]:
-    """a (N, n) and each b (N, m) -> (n, m), summed over rows."""
+    """Sums over rows: a (N, n) and each b (N, m) -> (n, m)."""
     return [a.t() @ b for b in others]
 
 

@@ -23,7 +23,7 @@ from .control import accumulate, least, loop
 from .host import Host
 from .layout import KERNEL
 from .math import fma
-from .memory import BYTES, I32, I64, PTR, STORED, Element, Vectors, lanes_below
+from .memory import BYTES, I32, I64, PTR, STORED, Element, Vectors, lanes_below, splat
 
 BLOCK_ROWS = 128
 """Rows that are packed and summed at a time."""
@@ -322,22 +322,15 @@ class _Emitter:
         times = b.udiv(steps, I64(UNROLL))
         values = accumulate(b, times, values, several)
         sums = accumulate(b, b.sub(steps, b.mul(times, I64(UNROLL))), values, lambda k, values: step(values))[:-3]
-        # only the last vector may have lanes without a column
+        # only the last vector may have lanes without a column; no lane is read where there is nothing to add to
         inside = lanes_below(b, b.sub(columns, I64((vectors - 1) * lanes)), lanes)
-        is_first = b.icmp_signed("==", before, I64(0))
-        after, add, put = (b.append_basic_block(name) for name in ("after", "add", "put"))
-        b.cbranch(is_first, put, add)
-        for block in (add, put):
-            b.position_at_end(block)
-            for r, line in enumerate(lines):
-                for v in range(vectors):
-                    to, mask = self._at(b, line, v * lanes), inside if v == vectors - 1 else None
-                    value = sums[r * vectors + v]
-                    if block is add:
-                        value = b.fadd(types.load(b, to, self.computed, mask), value)
-                    types.store(b, value, to, self.computed, mask)
-            b.branch(after)
-        b.position_at_end(after)
+        is_there = splat(b, b.icmp_signed("!=", before, I64(0)), lanes)
+        for r, line in enumerate(lines):
+            for v in range(vectors):
+                to, is_last = self._at(b, line, v * lanes), v == vectors - 1
+                old = types.load(b, to, self.computed, b.and_(is_there, inside) if is_last else is_there)
+                value = b.fadd(old, sums[r * vectors + v])
+                types.store(b, value, to, self.computed, inside if is_last else None)
         b.ret_void()
         return b.function
 
