@@ -53,16 +53,26 @@ def products(graph: Graph, nodes: Iterable[Node]) -> list[Product]:
     return merged
 
 
+def outer(a: Tensor, others: Sequence[Tensor]) -> list[Tensor]:
+    """Sums over rows: a (N, n) and each b (N, m) -> (n, m)."""
+    return [a.t() @ b for b in others]
+
+
 def straight_line(
-    roots: Sequence[Node], known: Sequence[Node], merged: Iterable[Product] = ()
+    roots: Sequence[Node],
+    known: Sequence[Node],
+    merged: Iterable[Product] = (),
+    outer: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]] = outer,
 ) -> Callable[..., tuple[Tensor, ...]]:
     """A function of the known nodes' tensors, in order, that gives the roots', in order.
 
-    It is written out as Python and compiled once: what runs at every call is torch's operators and nothing else.
+    It is written out as Python and compiled once: what runs at every call is torch's operators and nothing else, but for
+    ``outer``, which computes the "outer" nodes that have the same first argument.
 
     Shapes: rows (N, width) with any N, the same for all; free and sum nodes as they say.
     """
-    writer = _Writer(known, {n: product for product in merged for n, _ in product.columns})
+    writer = _Writer(known, {n: product for product in merged for n, _ in product.columns}, _together(roots, known))
+    writer.scope["outer"] = outer
     for root in roots:
         writer.need(root)
     results = "".join(f"{writer.names[root]}, " for root in roots)
@@ -73,14 +83,26 @@ def straight_line(
     return function
 
 
+def _together(roots: Sequence[Node], known: Sequence[Node]) -> dict[Node, tuple[Node, ...]]:
+    """Of each "outer" node: those that read the same rows, itself included."""
+    given = set(known)
+    by_rows: dict[Node, list[Node]] = {}
+    for node in order(roots, lambda n: n in given):
+        if node.op == "outer" and node not in given:
+            by_rows.setdefault(node.args[0], []).append(node)
+    return {node: tuple(nodes) for nodes in by_rows.values() for node in nodes}
+
+
 class _Writer:
     """Writes a line for each node."""
 
-    def __init__(self, known: Sequence[Node], product_of: dict[Node, Product]) -> None:
+    def __init__(
+        self, known: Sequence[Node], product_of: dict[Node, Product], together: dict[Node, tuple[Node, ...]]
+    ) -> None:
         self.names = {node: f"v{node.id}" for node in known}
         self.like = next((self.names[n] for n in known if n.kind == "rows" and not n.is_bool), None)
         self.real = next((f"{self.names[n]}.dtype" for n in known if not n.is_bool), "torch.get_default_dtype()")
-        self.product_of = product_of
+        self.product_of, self.together = product_of, together
         self.lines: list[str] = []
         self.scope: dict[str, Any] = {
             "torch": torch,
@@ -94,6 +116,9 @@ class _Writer:
         for node in order([root], lambda n: n in self.names or n in self.product_of):
             if node in self.names:
                 continue
+            if node in self.together:
+                self._write_outer(self.together[node])
+                continue
             product = self.product_of.get(node)
             if product is None:
                 self._write(node, self._expression(node))
@@ -106,6 +131,14 @@ class _Writer:
             for n, at in product.columns:
                 if n not in self.names:
                     self._write(n, f"{whole}[:, {at}:{at + n.width}]")
+
+    def _write_outer(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            self.need(node.args[1])
+        self.names |= {node: f"v{node.id}" for node in nodes}
+        results = "".join(f"{self.names[node]}, " for node in nodes)
+        others = ", ".join(self.names[node.args[1]] for node in nodes)
+        self.lines.append(f"{results}= outer({self.names[nodes[0].args[0]]}, [{others}])")
 
     def _write(self, node: Node, expression: str) -> None:
         self.names[node] = f"v{node.id}"
@@ -138,8 +171,6 @@ class _Writer:
             return f"{self.like}.new_ones({self.like}.shape[0], {node.width}) * {args[0]}"
         if op == "total":
             return f"{args[0]}.sum(0)"
-        if op == "outer":
-            return f"{args[0]}.t() @ {args[1]}"
         if op == "sum":
             return f"{args[0]}.sum(1, keepdim=True)"
         if op in ("amax", "amin"):

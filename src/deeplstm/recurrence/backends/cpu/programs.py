@@ -25,6 +25,7 @@ from ...state import tensors_of
 from .attributes import Attributes
 from .compiled import CompiledLoop, needed
 from .memory import Element
+from .outer import outer
 
 ELEMENTS: dict[torch.dtype, Element] = {
     torch.float32: "float32",
@@ -146,7 +147,7 @@ class Backward:
         known = list(dict.fromkeys([*self.leaves, *self.kept, *self.loop.loop.totals]))
         self.known = needed(self.results, known, self.loop.after)
         self.needs = frozenset((*self.loop.known, *self.known))
-        self.after = straight_line(self.results, self.known, self.loop.after)
+        self.after = straight_line(self.results, self.known, self.loop.after, outer)
 
 
 def _identity(direction: str, step: Step, element: Element, wanted: Wanted) -> str:
