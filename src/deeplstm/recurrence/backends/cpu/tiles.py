@@ -94,6 +94,8 @@ def tiling(stage: Stage, types: Vectors, host: Host) -> Tiling:
             first += len(part)
     widest = max(len(p.linears) for p in passes)
     vectors = min(columns, max(1, most // widest))
+    if vectors == MOST_VECTORS:  # or one less, where that leaves less of the last panel empty
+        vectors = min((vectors, vectors - 1), key=lambda n: -(-columns // n) * n)
     rows = min(14, (host.registers - 1) // (widest * vectors) - 1)
     ways = max(1, host.registers // 2 // (widest * vectors))
     return Tiling(tuple(passes), vectors, max(1, rows), -(-columns // vectors), ways, large)
