@@ -25,7 +25,7 @@ from .control import least, loop
 from .layout import IS_SINGLE, KERNEL, PACKED, PER_BUFFER, Layout
 from .memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, lanes_below, prefetch, splat
 from .packing import emit_packing
-from .tiles import compute_element, following, product
+from .tiles import Tiling, compute_element, following, product
 
 
 def emit(program: Loop, layout: Layout) -> ir.Module:
@@ -147,16 +147,23 @@ class _StageEmitter:
         self.packed = next((p for p in layout.packed if p.stage is stage), None)
         self.tile = None if self.packed is None else self.packed.tile
         self.is_masked = stage.width % layout.lanes != 0
-        self.products: dict[tuple[int, int], ir.Function] = {}
-        if self.tile is not None:
-            for p, done in enumerate(self.tile.passes):
-                for rows in range(self.tile.rows + 1):
-                    name = f"stage{number}.product{p}.rows{rows}"
-                    place = program.places[done.input]
-                    row_bytes = place.buffer.width * BYTES[layout.element]
-                    self.products[p, rows] = product(
-                        module, name, done, self.tile, rows, row_bytes, self.types, layout.element
-                    )
+        self.products = [] if self.tile is None else self._product_functions(self.tile)
+
+    def _product_functions(self, tile: Tiling) -> list[list[ir.Function]]:
+        """Of each pass, by number of rows; passes of one shape share them."""
+        made: dict[tuple[int, int, int], list[ir.Function]] = {}
+        found = []
+        for p, done in enumerate(tile.passes):
+            row_bytes = self.program.places[done.input].buffer.width * BYTES[self.layout.element]
+            key = (len(done.linears), done.input.width, row_bytes)
+            if key not in made:
+                name = f"stage{self.number}.product{p}.rows"
+                made[key] = [
+                    product(self.module, f"{name}{n}", done, tile, n, row_bytes, self.types, self.layout.element)
+                    for n in range(tile.rows + 1)
+                ]
+            found.append(made[key])
+        return found
 
     def emit(self) -> ir.Function:
         name = f"stage{self.number}"
@@ -284,7 +291,7 @@ class _StageEmitter:
             b.inttoptr(self.rows.entry(PACKED), PTR), [at], source_etype=STORED[self.layout.element], name="weights"
         )
         start = self.rows.at(self.program.places[done.input], row, k)
-        offset = b.mul(b.sub(row, top), I64(tile.vectors))
+        offset = b.mul(b.add(b.sub(row, top), I64(done.first * tile.tile_rows)), I64(tile.vectors))
         accumulators = b.gep(self.scratch, [offset], source_etype=types.type)
         is_top, is_bottom = b.icmp_signed("==", row, top), b.icmp_signed("==", end, bottom)
         asked = following(b, weights, per_k, steps, is_top, is_bottom, types) if tile.large else []
@@ -302,7 +309,7 @@ class _StageEmitter:
             block = b.append_basic_block(f"rows{r}")
             switch.add_case(I64(r), block)
             b.position_at_end(block)
-            b.call(self.products[p, r], arguments)
+            b.call(self.products[p][r], arguments)
             b.branch(after)
         b.position_at_end(after)
 

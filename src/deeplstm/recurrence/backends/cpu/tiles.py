@@ -18,7 +18,11 @@ LARGE_BYTES = 1024 * 1024
 narrow, for as many rows as can be while it comes, and the next one is asked for meanwhile."""
 
 MOST_VECTORS, MOST_VECTORS_LARGE = 4, 2
-"""Vectors of columns that one pass over a row's numbers fills, where the stage has so many: for up to 6 or 14 rows at once."""
+"""Vectors of columns that one pass over a row's numbers fills, where the stage has so many: for up to 6 or 10 rows at once."""
+
+MOST_ROWS = 10
+"""Rows at once, where registers hold more: each number of rows is a function to compile, and the first cache keeps 8 lines that
+lie a multiple of 4096 bytes apart."""
 
 CHUNK_BYTES, CHUNK_BYTES_LARGE = 16 * 1024, 8 * 1024
 """Packed weights that are used for several blocks of rows while they are in the first cache, beside the next ones if large."""
@@ -96,7 +100,7 @@ def tiling(stage: Stage, types: Vectors, host: Host) -> Tiling:
     vectors = min(columns, max(1, most // widest))
     if vectors == MOST_VECTORS:  # or one less, where that leaves less of the last panel empty
         vectors = min((vectors, vectors - 1), key=lambda n: -(-columns // n) * n)
-    rows = min(14, (host.registers - 1) // (widest * vectors) - 1)
+    rows = min(MOST_ROWS, (host.registers - 1) // (widest * vectors) - 1)
     ways = max(1, host.registers // 2 // (widest * vectors))
     return Tiling(tuple(passes), vectors, max(1, rows), -(-columns // vectors), ways, large)
 
@@ -104,7 +108,9 @@ def tiling(stage: Stage, types: Vectors, host: Host) -> Tiling:
 def product(
     module: ir.Module, name: str, done: Pass, tile: Tiling, rows: int, row_bytes: int, types: Vectors, stored: Element
 ) -> ir.Function:
-    """``name(input, panel, tile, steps, is_first, asked...)``: the products of so many steps of K, put into the tile if they
+    """One for all passes of a tile that have as many linears and steps of K, and rows as far apart.
+
+    ``name(input, panel, tile, steps, is_first, asked...)``: the products of so many steps of K, put into the tile if they
     are the first ones, else added to what is there. For what is ``asked`` of large weights see `following`.
 
     ``rows`` 0 is for the only row of a batch: its few accumulators would wait for each other, so that every other step of K has
@@ -123,7 +129,7 @@ def product(
     for r in range(rows):
         for n in range(count):
             linear, vector = divmod(n, tile.vectors)
-            index = ((done.first + linear) * tile.tile_rows + r) * tile.vectors + vector
+            index = (linear * tile.tile_rows + r) * tile.vectors + vector
             places.append(b.gep(out, [I64(index)], source_etype=types.type))
 
     def step(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
@@ -158,9 +164,10 @@ def product(
 
     times = b.udiv(steps, I64(unroll))
     sums = accumulate(b, times, sums, several)
-    done_steps = b.mul(times, I64(unroll))
-    rest = lambda k, sums: [*step(b.add(k, done_steps), sums[:each]), *sums[each:]]  # noqa: E731
-    sums = accumulate(b, b.sub(steps, done_steps), sums, rest)
+    if done.input.width % unroll or tile.chunk(done, types) % unroll:
+        done_steps = b.mul(times, I64(unroll))
+        rest = lambda k, sums: [*step(b.add(k, done_steps), sums[:each]), *sums[each:]]  # noqa: E731
+        sums = accumulate(b, b.sub(steps, done_steps), sums, rest)
     for way in range(1, ways):
         sums[:each] = [b.fadd(x, y) for x, y in zip(sums[:each], sums[way * each : (way + 1) * each], strict=True)]
     for place, value in zip(places, sums[:each], strict=True):
