@@ -22,10 +22,10 @@ from ...program.graph import Node
 from ...program.stages import RESETS, Buffer, Loop, Place, Stage
 from . import math
 from .control import least, loop
-from .layout import IS_SINGLE, KERNEL, PACKED, PER_BUFFER, Layout, panel_size
-from .memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, lanes_below, splat
+from .layout import IS_SINGLE, KERNEL, PACKED, PER_BUFFER, Layout
+from .memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, lanes_below, prefetch, splat
 from .packing import emit_packing
-from .tiles import compute_element, product
+from .tiles import Tiling, compute_element, following, product
 
 
 def emit(program: Loop, layout: Layout) -> ir.Module:
@@ -147,34 +147,63 @@ class _StageEmitter:
         self.packed = next((p for p in layout.packed if p.stage is stage), None)
         self.tile = None if self.packed is None else self.packed.tile
         self.is_masked = stage.width % layout.lanes != 0
-        self.products: dict[tuple[int, int], ir.Function] = {}
-        if self.tile is not None:
-            for p, done in enumerate(self.tile.passes):
-                for rows in range(self.tile.rows + 1):
-                    name = f"stage{number}.product{p}.rows{rows}"
-                    place = program.places[done.input]
-                    row_bytes = place.buffer.width * BYTES[layout.element]
-                    self.products[p, rows] = product(
-                        module, name, done, self.tile, rows, row_bytes, self.types, layout.element
-                    )
+        self.products = [] if self.tile is None else self._product_functions(self.tile)
+
+    def _product_functions(self, tile: Tiling) -> list[list[ir.Function]]:
+        """Of each pass, by number of rows; passes of one shape share them."""
+        made: dict[tuple[int, int, int], list[ir.Function]] = {}
+        found = []
+        for p, done in enumerate(tile.passes):
+            row_bytes = self.program.places[done.input].buffer.width * BYTES[self.layout.element]
+            key = (len(done.linears), done.input.width, row_bytes)
+            if key not in made:
+                name = f"stage{self.number}.product{p}.rows"
+                made[key] = [
+                    product(self.module, f"{name}{n}", done, tile, n, row_bytes, self.types, self.layout.element)
+                    for n in range(tile.rows + 1)
+                ]
+            found.append(made[key])
+        return found
 
     def emit(self) -> ir.Function:
         name = f"stage{self.number}"
-        signature = ir.FunctionType(ir.VoidType(), [PTR, I64, I64, I64])
-        function = ir.Function(self.module, signature, name)
+        finish = None if self.tile is None else self._finish(f"{name}.finish")
+        context, t, low, high = self._begin(name, [PTR, I64, I64, I64])
+        if finish is not None:
+            self._tiles(context, t, low, high, finish)
+        else:
+            self._addresses()
+            self._by_row(low, high)
+        self.b.ret_void()
+        return self.b.function
+
+    def _begin(self, name: str, arguments: list[ir.Type]) -> tuple[ir.Value, ...]:
+        """A function, to be written from here on; its first arguments are the context and the step."""
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), arguments), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        self.b = b = ir.IRBuilder(function.append_basic_block("entry"))
-        context, t, low, high = function.args
-        self.rows = Rows(b, self.layout, context, t)
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.rows = Rows(self.b, self.layout, *function.args[:2])
         self.free: dict[Node, ir.Value] = {}
+        return tuple(function.args)
+
+    def _finish(self, name: str) -> ir.Function:
+        """``name(context, t, top, bottom, panel, tile)``: the elementwise part for rows top to bottom of a panel.
+
+        A function of its own: its constants fill the registers, and would all be loaded again after every product.
+        """
+        _, _, top, bottom, panel, scratch = self._begin(name, [PTR, I64, I64, I64, I64, PTR])
+        b, tile, types = self.b, self.tile, self.types
+        assert tile is not None
         self._addresses()
-        if self.tile is not None:
-            self._tiles(low, high)
-        else:
-            self._by_row(low, high)
+        first = b.mul(panel, I64(tile.vectors * types.lanes))
+        left = b.sub(I64(-(-self.stage.width // types.lanes)), b.mul(panel, I64(tile.vectors)))
+        vectors = least(b, left, I64(tile.vectors))
+        with loop(b, top, bottom, "row") as row, loop(b, 0, vectors, "vector") as v:
+            column = b.add(first, b.mul(v, I64(types.lanes)))
+            self._vector(row, column, self._from_tile(scratch, b.sub(row, top), v), {})
         b.ret_void()
-        return function
+        return b.function
 
     def _addresses(self) -> None:
         """Where this step's rows of every buffer start."""
@@ -197,47 +226,77 @@ class _StageEmitter:
 
     # ---------------------------------------------------------------- shapes of stages
 
-    def _tiles(self, low: ir.Value, high: ir.Value) -> None:
+    def _tiles(self, context: ir.Value, t: ir.Value, low: ir.Value, high: ir.Value, finish: ir.Function) -> None:
         b, tile, types = self.b, self.tile, self.types
         assert tile is not None
         size = tile.linears * tile.tile_rows * tile.vectors
         self.scratch = scratch = b.alloca(types.type, size, name="tile")
         scratch.align = types.lanes * BYTES[compute_element(types)]
-        zero = ir.Constant(types.type, None)
-        with loop(b, 0, tile.panels, "panel") as panel:
-            first = b.mul(panel, I64(tile.vectors * types.lanes))
-            with _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
-                with loop(b, 0, size, "clear") as n:
-                    b.store(zero, b.gep(scratch, [n], source_etype=types.type))
-                for p, done in enumerate(tile.passes):
-                    chunk = tile.chunk(done, types)
-                    with loop(b, 0, -(-done.input.width // chunk), "chunk") as c:
-                        k = b.mul(c, I64(chunk))
-                        steps = least(b, b.sub(I64(done.input.width), k), I64(chunk))
-                        with _spread(b, top, bottom, tile.rows, "block") as (row, end):
-                            self._products(p, panel, k, steps, top, row, end)
-                left = b.sub(I64(-(-self.stage.width // types.lanes)), b.mul(panel, I64(tile.vectors)))
-                vectors = least(b, left, I64(tile.vectors))
-                with loop(b, top, bottom, "row") as row, loop(b, 0, vectors, "vector") as v:
-                    column = b.add(first, b.mul(v, I64(types.lanes)))
-                    self._vector(row, column, self._from_tile(b.sub(row, top), v), {})
+        places = self._outside()
+        for place in places:
+            self.rows.base(place.buffer)
+        for done in tile.passes:
+            self.rows.base(self.program.places[done.input].buffer)
+        with loop(b, 0, tile.panels, "panel") as panel, _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
+            for p, done in enumerate(tile.passes):
+                chunk = tile.chunk(done, types)
+                with loop(b, 0, -(-done.input.width // chunk), "chunk") as c:
+                    k = b.mul(c, I64(chunk))
+                    steps = least(b, b.sub(I64(done.input.width), k), I64(chunk))
+                    with _spread(b, top, bottom, tile.rows, "block") as (row, end):
+                        if p == 0:
+                            with b.if_then(b.icmp_signed("==", c, I64(0))):
+                                self._ask(places, panel, row, end)
+                        self._products(p, panel, k, steps, (top, bottom), (row, end))
+            b.call(finish, [context, t, top, bottom, panel, scratch])
 
-    def _products(
-        self, p: int, panel: ir.Value, k: ir.Value, steps: ir.Value, top: ir.Value, row: ir.Value, end: ir.Value
-    ) -> None:
-        """One pass's products for a block of rows and a chunk of K."""
+    def _outside(self) -> list[Place]:
+        """Where the elementwise part reads and writes rows."""
+        assert self.tile is not None
+        linears = {n for p in self.tile.passes for n in p.linears}
+        read = [n for n in self.program.work_of(self.stage)[1] if n.kind != "free" and n.width > 1 and n not in linears]
+        written = [place for _, place in (*self.stage.stores, *self.stage.totals)]
+        return list(dict.fromkeys([*(self.program.places[n] for n in read), *written]))
+
+    def _ask(self, places: list[Place], panel: ir.Value, low: ir.Value, high: ir.Value) -> None:
+        """Ask for what the elementwise part will read and write of a block, so that it is there after the products. A panel's
+        columns of rows that lie far apart are nothing that the processor foresees.
+        """
         b, tile, types = self.b, self.tile, self.types
         assert tile is not None
-        assert self.packed is not None
-        done = tile.passes[p]
-        at = b.add(b.mul(panel, I64(panel_size(done, tile, types.lanes))), I64(self.packed.starts[p]))
-        at = b.add(at, b.mul(k, I64(len(done.linears) * tile.vectors * types.lanes)))
-        stored = STORED[self.layout.element]
-        weights = b.gep(b.inttoptr(self.rows.entry(PACKED), PTR), [at], source_etype=stored)
+        first = b.mul(panel, I64(tile.vectors * types.lanes))
+        with loop(b, low, high, "row") as row, loop(b, 0, tile.vectors, "vector") as v:
+            column = b.add(first, b.mul(v, I64(types.lanes)))
+            for place in places:
+                prefetch(b, self.rows.at(place, row, column))
+
+    def _products(
+        self,
+        p: int,
+        panel: ir.Value,
+        k: ir.Value,
+        steps: ir.Value,
+        tile_rows: tuple[ir.Value, ir.Value],
+        block: tuple[ir.Value, ir.Value],
+    ) -> None:
+        """One pass's products for a block of rows of a tile, first to end, and a chunk of K."""
+        b, tile, types, packed = self.b, self.tile, self.types, self.packed
+        assert tile is not None
+        assert packed is not None
+        done, (top, bottom), (row, end) = tile.passes[p], tile_rows, block
+        per_k = len(done.linears) * tile.vectors * types.lanes
+        at = b.add(b.mul(panel, I64(packed.panel)), I64(packed.start + packed.passes[p]))
+        at = b.add(at, b.mul(k, I64(per_k)))
+        weights = b.gep(
+            b.inttoptr(self.rows.entry(PACKED), PTR), [at], source_etype=STORED[self.layout.element], name="weights"
+        )
         start = self.rows.at(self.program.places[done.input], row, k)
-        offset = b.mul(b.sub(row, top), I64(tile.vectors))
+        offset = b.mul(b.add(b.sub(row, top), I64(done.first * tile.tile_rows)), I64(tile.vectors))
         accumulators = b.gep(self.scratch, [offset], source_etype=types.type)
-        self._by_rows(b.sub(end, row), p, [start, weights, accumulators, steps])
+        is_top, is_bottom = b.icmp_signed("==", row, top), b.icmp_signed("==", end, bottom)
+        asked = following(b, weights, per_k, steps, is_top, is_bottom, types) if tile.large else []
+        is_first = b.icmp_signed("==", k, I64(0))
+        self._by_rows(b.sub(end, row), p, [start, weights, accumulators, steps, is_first, *asked])
 
     def _by_rows(self, rows: ir.Value, p: int, arguments: list[ir.Value]) -> None:
         """Call the product for this number of rows; 0 is the one for a batch of a single row."""
@@ -250,11 +309,11 @@ class _StageEmitter:
             block = b.append_basic_block(f"rows{r}")
             switch.add_case(I64(r), block)
             b.position_at_end(block)
-            b.call(self.products[p, r], arguments)
+            b.call(self.products[p][r], arguments)
             b.branch(after)
         b.position_at_end(after)
 
-    def _from_tile(self, r: ir.Value, v: ir.Value) -> Callable[[Node], ir.Value | None]:
+    def _from_tile(self, scratch: ir.Value, r: ir.Value, v: ir.Value) -> Callable[[Node], ir.Value | None]:
         b, tile, types = self.b, self.tile, self.types
         assert tile is not None
         index = {n: done.first + i for done in tile.passes for i, n in enumerate(done.linears)}
@@ -263,7 +322,7 @@ class _StageEmitter:
             if node not in index:
                 return None
             at = b.add(b.mul(b.add(I64(index[node] * tile.tile_rows), r), I64(tile.vectors)), v)
-            return types.load(b, b.gep(self.scratch, [at], source_etype=types.type), compute_element(types))
+            return types.load(b, b.gep(scratch, [at], source_etype=types.type), compute_element(types))
 
         return accumulator
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ...program import free
 from ...program.graph import Node
 from ...program.stages import Buffer, Loop, Stage
 from .host import Host
-from .memory import Element
-from .tiles import Pass, Tiling, tiling
+from .memory import Element, Vectors
+from .tiles import Tiling, tiling
 
 HEADER = 8
 """Entries of the context before its buffers: T, first step, direction, active rows of each step, rows of each thread,
@@ -23,11 +24,21 @@ KERNEL, PREPARE = "run", "prepare"
 
 @dataclass(frozen=True)
 class Packed:
-    """A stage's products: how they are cut, and where each pass's panels start among the packed weights, in elements."""
+    """A stage's products and where their packed weights lie: one panel after another, and in a panel one pass after another,
+    in the order in which they are read.
+
+    Attributes:
+        stage, tile: what is packed, and how it is cut.
+        start: of the first panel, in elements.
+        passes: where each pass starts in a panel.
+        panel: elements of one panel.
+    """
 
     stage: Stage
     tile: Tiling
-    starts: tuple[int, ...]
+    start: int
+    passes: tuple[int, ...]
+    panel: int
 
 
 @dataclass(frozen=True)
@@ -68,15 +79,8 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
     for stage in program.stages:
         if not stage.groups:
             continue
-        tile = tiling(stage, lanes, host)
-        starts = []
-        for done in tile.passes:
-            starts.append(at)
-            at += tile.panels * panel_size(done, tile, lanes)
-        packed.append(Packed(stage, tile, tuple(starts)))
+        tile = tiling(stage, Vectors(element, lanes), host)
+        sizes = [p.input.width * len(p.linears) * tile.vectors * lanes for p in tile.passes]
+        packed.append(Packed(stage, tile, at, tuple(accumulate(sizes[:-1], initial=0)), sum(sizes)))
+        at += tile.panels * sum(sizes)
     return Layout(program.buffers, tuple(sources), tuple(packed), at, element, lanes)
-
-
-def panel_size(done: Pass, tile: Tiling, lanes: int) -> int:
-    """Elements of one packed panel."""
-    return done.input.width * len(done.linears) * tile.vectors * lanes

@@ -109,6 +109,14 @@ def lanes_below(b: ir.IRBuilder, left: ir.Value, lanes: int) -> ir.Value:
     return b.icmp_signed("<", numbers, splat(b, b.trunc(left, I32), lanes))
 
 
+def prefetch(b: ir.IRBuilder, pointer: ir.Value) -> None:
+    """Ask for a line of the cache that will be wanted soon. Any address will do: nothing happens where there is no memory."""
+    name = "llvm.prefetch.p0"
+    if name not in b.module.globals:
+        ir.Function(b.module, ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]), name)
+    b.call(b.module.globals[name], [pointer, I32(0), I32(3), I32(1)])  # to read, into the first cache, data
+
+
 def masked(b: ir.IRBuilder, what: str, vector: ir.VectorType) -> ir.Function:
     """LLVM's masked "load" or "store" of a vector."""
     name = f"llvm.masked.{what}.v{vector.count}{_suffix(vector.element)}.p0"

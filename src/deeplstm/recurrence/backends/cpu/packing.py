@@ -6,7 +6,7 @@ from llvmlite import ir
 
 from ...program import free
 from .control import least, loop
-from .layout import PACKED, PARTS, PREPARE, Layout, panel_size
+from .layout import PACKED, PARTS, PREPARE, Layout
 from .memory import I32, I64, PTR, STORED, Element, lanes_below, masked
 
 
@@ -22,15 +22,17 @@ def emit_packing(module: ir.Module, layout: Layout) -> None:
     for packed in layout.packed:
         tile, width = packed.tile, packed.stage.width
         first, last = (b.sdiv(b.mul(n, I64(tile.panels)), parts) for n in (begin, end))
-        for done, start in zip(tile.passes, packed.starts, strict=True):
+        for done, start in zip(tile.passes, packed.passes, strict=True):
             per_k = len(done.linears) * tile.vectors * lanes
             for i, linear in enumerate(done.linears):
                 source, offset, strides = free.view_of(linear.args[1])
                 weights = b.gep(b.inttoptr(entry(layout.source_at(source)), PTR), [I64(offset)], source_etype=stored)
                 with loop(b, first, last, "panel") as panel, loop(b, 0, tile.vectors, "vector") as v:
                     column = b.mul(b.add(b.mul(panel, I64(tile.vectors)), v), I64(lanes))
-                    at = b.add(b.mul(panel, I64(panel_size(done, tile, lanes))), b.mul(v, I64(lanes)))
-                    out = b.gep(target, [b.add(at, I64(start + i * tile.vectors * lanes))], source_etype=stored)
+                    at = b.add(b.mul(panel, I64(packed.panel)), b.mul(v, I64(lanes)))
+                    out = b.gep(
+                        target, [b.add(at, I64(packed.start + start + i * tile.vectors * lanes))], source_etype=stored
+                    )
                     _Panel(b, layout.element, lanes, weights, strides, width, done.input.width, per_k).pack(
                         column, out, block
                     )
