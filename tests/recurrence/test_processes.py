@@ -15,7 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 import deeplstm
 from deeplstm import LSTM, GRUCell, LSTMCell, Recurrent, Stack
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and shares memory as Linux does")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="forks, and shares memory as Linux does"),
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),  # JAX says it, where another test has imported it
+]
 SECONDS = 60
 
 

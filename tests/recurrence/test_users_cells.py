@@ -137,6 +137,14 @@ def moved_weights(c, x, h):
     return torch.tanh(c.a(x) + c.b(h) * c.b.bias.to(x.device, x.dtype, copy=True))
 
 
+class Ones:
+    """Constants that look like one number and are several."""
+
+    total = staticmethod(lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * torch.ones(H).sum() / 8))
+    along = staticmethod(lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * torch.ones(H).cumsum(0) / 8))
+    wide = staticmethod(lambda c, x, h: torch.tanh(c.a(x) + h @ (torch.ones(H, 1) * torch.arange(H) / 9).double()))
+
+
 COMPILED = {
     "columns of weights": columns_of_weights,
     "ranges of weights": ranges_of_weights,
@@ -170,6 +178,9 @@ COMPILED = {
     "columns filled one by one": filled,
     "a gate without a gradient": gate_without_gradient,
     "by device": by_device,
+    "a sum of ones": Ones.total,
+    "ones added up": Ones.along,
+    "ones times numbers": Ones.wide,
 }
 
 LEFT = {
@@ -189,6 +200,11 @@ LEFT = {
     "as numpy": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) * float(x.detach().numpy().shape[1]), ".numpy()"),
     "as a list": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) * (len(x.tolist()) > 0), ".tolist()"),
     "cumsum": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h)).cumsum(1) * 0.1, "aten.cumsum"),
+    "its own noise": (
+        lambda c, x, h: torch.tanh(c.a(x) + nn.functional.dropout(c.b(h), 0.5, c.training)),
+        "random numbers",
+    ),
+    "a number of its own": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * torch.rand(())), "random numbers"),
     "a large constant": (
         lambda c, x, h: torch.tanh(c.a(x) + (h @ torch.linspace(0, 1, 5000, dtype=h.dtype).view(4, -1))[:, :4]),
         "registered as a buffer",
@@ -220,12 +236,30 @@ def test_it_is_compiled(function):
     assert_same(runs(cell, "cpu", x), runs(cell, "reference", x), [x, *cell.parameters()])
 
 
+class WithoutWeights(nn.Module):
+    state_size = input_size = H
+
+    def forward(self, x, h):
+        new = torch.tanh(x + h @ torch.tensor([[0.1, 0.2, 0.3, 0.4]] * H, dtype=h.dtype))
+        return new, new
+
+
+def test_constants_are_of_the_inputs_type_where_no_weight_tells():
+    x = torch.randn(6, 3, H, dtype=torch.float64, requires_grad=True)
+    assert_same(runs(WithoutWeights(), "cpu", x), runs(WithoutWeights(), "reference", x), [x])
+    y, _ = runs(WithoutWeights(), "reference", x)()
+    stream = deeplstm.Stream(deeplstm.Recurrent(WithoutWeights()), batch=3)
+    torch.testing.assert_close(stream.feed(x.detach().float()), y.detach().float())
+
+
 @pytest.mark.parametrize(("function", "what"), LEFT.values(), ids=LEFT)
 def test_it_is_left_to_the_reference(function, what):
     cell, x = cell_and_x(function)
     with pytest.warns(UserWarning, match="runs on the reference") as warned:
         deeplstm.Recurrent(cell)(x)
     assert what in str(warned[0].message)
+    if what == "random numbers":
+        return
     assert_same(runs(cell, "auto", x), runs(cell, "reference", x), [x, *cell.parameters()])
 
 

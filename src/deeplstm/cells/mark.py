@@ -43,10 +43,14 @@ def collecting() -> Iterator[dict[str, Tensor]]:
         _collector.reset(token)
 
 
+class UnknownMark(ValueError):
+    """A trace names a value that the cell does not mark."""
+
+
 def found_mark(marks: dict[str, Tensor], name: str) -> Tensor:
     """A marked value by its name. Raises: ValueError for a name that is not marked."""
     if name not in marks:
-        raise ValueError(
+        raise UnknownMark(
             f"trace names {name!r}, but the cell marks {', '.join(sorted(marks)) or 'nothing'}: choose among these, or "
             f"name the value in the cell with deeplstm.mark(value, {name!r})."
         )

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ...cells.mark import collecting, found_mark
+from ...cells.mark import UnknownMark, collecting, found_mark
 from .decompositions import decompositions
 from .graph import Graph, Node
 from .lower import lower
@@ -150,7 +150,7 @@ def first_of(recorded: Callable[[], T], traced: Callable[[], T]) -> T:
             return recorded()
         except Mutates:
             return traced()
-    except Unsupported:
+    except (Unsupported, UnknownMark):
         raise
     except _DEPENDS_ON_NUMBERS as error:
         raise Unsupported("a branch on the values of tensors") from error

@@ -63,16 +63,20 @@ def straight_line(
     known: Sequence[Node],
     merged: Iterable[Product] = (),
     outer: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]] = outer,
+    dtype: torch.dtype | None = None,
 ) -> Callable[..., tuple[Tensor, ...]]:
     """A function of the known nodes' tensors, in order, that gives the roots', in order.
 
     It is written out as Python and compiled once: what runs at every call is torch's operators and nothing else, but for
-    ``outer``, which computes the "outer" nodes that have the same first argument.
+    ``outer``, which computes the "outer" nodes that have the same first argument. ``dtype``: of real numbers, where none of the
+    known nodes may tell.
 
     Shapes: rows (N, width) with any N, the same for all; free and sum nodes as they say.
     """
     writer = _Writer(known, {n: product for product in merged for n, _ in product.columns}, _together(roots, known))
     writer.scope["outer"] = outer
+    if dtype is not None:
+        writer.real = str(dtype)
     for root in roots:
         writer.need(root)
     results = "".join(f"{writer.names[root]}, " for root in roots)

@@ -184,11 +184,7 @@ class Lowering:
         if self.batch in getattr(value, "shape", ()) and target in ASSIGNMENTS:
             return self.handlers.with_rows[target](self, node, *args, **kwargs)
         if not nodes:
-            return (
-                args[0]
-                if target in VIEWS and not isinstance(args[0], torch.Tensor)
-                else self._number_or(target(*_as_tensors(target, args), **kwargs))
-            )
+            return self._evaluated(node, args, kwargs)
         if self.batch in getattr(value, "shape", ()):
             if target is aten.expand.default:  # a broadcast is one anyway
                 return args[0]
@@ -197,6 +193,28 @@ class Lowering:
             args, kwargs = self._with_tensors(node, args, kwargs)
         kwargs = {key: free.REAL if given == self.dtype else given for key, given in kwargs.items()}
         return free.call(self.graph, target, args, kwargs, value)
+
+    def _evaluated(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """What an operator makes of constants; a number may stand for a tensor full of it."""
+        target: Any = node.target
+        if torch.Tag.nondeterministic_seeded in target.tags:
+            raise Unsupported("random numbers that the step draws itself: give them as an input, or draw them before")
+        if target in VIEWS and not isinstance(args[0], torch.Tensor):
+            return args[0]
+        if target in ATEN:
+            result = target(*_as_tensors(target, args), **kwargs)
+            return result.item() if result.numel() == 1 else result.expand(node.meta["val"].shape)
+
+        def whole(given: fx.Node) -> Any:
+            value, like = self.values[given], given.meta["val"]
+            if not isinstance(value, bool | int | float) or not isinstance(like, torch.Tensor):
+                return value
+            if self.batch in like.shape:
+                raise Unsupported(f"{target} of a constant with a batch")
+            return torch.full(like.shape, value, dtype=like.dtype)
+
+        args, kwargs = fx.map_arg((node.args, node.kwargs), whole)
+        return self._number_or(target(*args, **kwargs))
 
     def _with_tensors(self, node: fx.Node, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """Arguments of an operator on weights, with whole tensors where a number stands for one and its shape counts."""

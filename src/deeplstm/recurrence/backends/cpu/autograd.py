@@ -205,8 +205,9 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     for width, nodes in program.totals.items():
         block = x.new_zeros(len(nodes), batch.B, width)
         totals.append((nodes, block))
-        first, size = block.data_ptr(), batch.B * width * block.element_size()
-        buffers |= {loop.loop.totals[n].name: (first + i * size, batch.zeros.address) for i, n in enumerate(nodes)}
+        buffers |= {
+            loop.loop.totals[n].name: at_all_steps(t, batch) for n, t in zip(nodes, block.unbind(), strict=True)
+        }
     loop.run(batch, descending, buffers, prepared[len(loop.before) :], x)
 
     for nodes, block in totals:

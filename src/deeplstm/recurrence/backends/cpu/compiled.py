@@ -20,9 +20,8 @@ from .kernels import compile_ir, compiled
 from .layout import layout
 from .memory import Element
 
-Entry = tuple[Tensor | int, int]
-"""What a kernel is told of a buffer: where it is (or its address, if someone else keeps it), and the address of a table that
-has, at place t, the first row of step t."""
+Entry = tuple[Tensor, int]
+"""What a kernel is told of a buffer: where it is, and the address of a table that has, at place t, the first row of step t."""
 
 
 def at_steps(rows: Tensor, batch: Batch) -> Entry:
@@ -75,7 +74,7 @@ class CompiledLoop:
         self.before = list(before)
         results = [*before.values(), *self.layout.sources]
         self.known = needed(results, known, merged)
-        self.prepare = straight_line(results, self.known, merged)
+        self.prepare = straight_line(results, self.known, merged, dtype=getattr(torch, element))
         totals = set(self.loop.totals.values())
         self.scratch = [b for b in self.loop.buffers if not b.steps and b not in totals]
         self.names = [b.name for b in self.layout.buffers]
@@ -116,8 +115,8 @@ class CompiledLoop:
             parts,
         ]
         for name in self.names:
-            place, table = buffers[name]
-            entries += (place if isinstance(place, int) else place.data_ptr(), table)
+            tensor, table = buffers[name]
+            entries += (tensor.data_ptr(), table)
         entries += [s.data_ptr() for s in sources]
         context = self._context(*entries)
         address = ctypes.addressof(context)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from . import threads
 from .host import host
-from .kernels import Function, machine_code
+from .kernels import Function, Loaded, machine_code
 from .layout import KERNEL
 from .memory import Element
 from .outer_ir import Shape, emit, shape
@@ -80,9 +80,9 @@ def _share(count: int, n: int, panels: int, columns: int) -> tuple[int, int]:
     return min(((min(count // p, n), p) for p in range(1, min(count, panels) + 1)), key=cost)
 
 
-class _Kernel:
+class _Kernel(Loaded):
     def __init__(self, engine: Any, shape: Shape) -> None:
-        self.engine = engine  # keeps the code in memory
+        super().__init__(engine)
         self.run, self.shape = Function(engine.get_function_address(KERNEL)), shape
 
 

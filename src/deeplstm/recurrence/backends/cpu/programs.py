@@ -98,7 +98,7 @@ class Forward:
         rest = [n for n, found in zip(results, self.direct, strict=True) if found is None]
         self.new = list(dict.fromkeys(n for n in step.new if not n.is_leaf))
         self.known = needed(rest, [*leaves(step), *step.states, *self.new, *kept], self.loop.after)
-        self.after = straight_line(rest, self.known, self.loop.after) if rest else None
+        self.after = straight_line(rest, self.known, self.loop.after, dtype=getattr(torch, element)) if rest else None
         self.shown = frozenset((*self.known, *(n for n in self.direct if isinstance(n, Node))))
         self.needs = frozenset((*self.loop.known, *self.known))
 
@@ -147,7 +147,7 @@ class Backward:
         known = list(dict.fromkeys([*self.leaves, *self.kept, *self.loop.loop.totals]))
         self.known = needed(self.results, known, self.loop.after)
         self.needs = frozenset((*self.loop.known, *self.known))
-        self.after = straight_line(self.results, self.known, self.loop.after, outer)
+        self.after = straight_line(self.results, self.known, self.loop.after, outer, getattr(torch, element))
 
 
 def _identity(direction: str, step: Step, element: Element, wanted: Wanted) -> str:

@@ -156,9 +156,9 @@ class Helper:
             self._bell.release()
 
 
-class _Serve:
+class _Serve(kernels.Loaded):
     def __init__(self, engine: Any) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("serve"))
 
 

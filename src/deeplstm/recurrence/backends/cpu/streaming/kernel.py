@@ -25,11 +25,11 @@ _FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
 _compiled: WeakValueDictionary[str, Code] = WeakValueDictionary()
 
 
-class Code:
+class Code(kernels.Loaded):
     """Machine code: ``call(context)`` runs the context's steps, without the interpreter lock."""
 
     def __init__(self, engine: Any) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.call = _FUNCTION(engine.get_function_address(KERNEL))
 
 
@@ -46,7 +46,7 @@ class Program:
         self.layout: Layout = layout(stages(whole(step), []), element, weights, host())
         self.linears = self.layout.linears
         roots = [*(n.args[1] for n in self.linears), *self.layout.sources]
-        self.evaluate = straight_line(roots, list(step.weights.values()))
+        self.evaluate = straight_line(roots, list(step.weights.values()), dtype=getattr(torch, element))
         self._code: dict[int, Code] = {}
 
     def code(self, rows: int) -> Code:
