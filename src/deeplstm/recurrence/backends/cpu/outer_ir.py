@@ -161,8 +161,8 @@ class _Emitter:
         self.types = Vectors(element, shape.lanes)
         self.computed: Element = "float64" if element == "float64" else "float32"
         self.stored, self.number = STORED[element], self.types.scalar
-        each = [(r, v) for r in range(1, shape.rows + 1) for v in range(1, shape.vectors + 1)]
-        self.sums = {rows * shape.vectors + vectors: self._sum(rows, vectors) for rows, vectors in each}
+        # the last panel of b may have fewer vectors: a sum of its own for each number would take as long again to compile
+        self.sums = {rows: self._sum(rows, shape.vectors) for rows in range(1, shape.rows + 1)}
         self.packs = {rows: self._pack_a(rows) for rows in range(1, shape.rows + 1)}
         self.pack_b = self._pack_b()
 
@@ -231,9 +231,7 @@ class _Emitter:
             out = self._at(b, of.out, b.add(b.mul(low, of.width), of.column))
             ahead = self._ahead(block, number, of)
             given = [self._packed_a(block, low), of.packed, block.rows, out, of.width, of.left, block.top, *ahead]
-            lanes, most = I64(self.shape.lanes), I64(self.shape.vectors)
-            vectors = least(b, b.sdiv(b.add(of.left, I64(self.shape.lanes - 1)), lanes), most)
-            self._call(b.add(b.mul(columns, most), vectors), self.sums, given)
+            self._call(columns, self.sums, given)
 
     def _ahead(self, block: _Block, number: ir.Value, of: _Panel) -> tuple[ir.Value, ir.Value]:
         """What is packed next comes closer while sums are computed, for each sum one line of every row: (address, row
@@ -322,15 +320,14 @@ class _Emitter:
         times = b.udiv(steps, I64(UNROLL))
         values = accumulate(b, times, values, several)
         sums = accumulate(b, b.sub(steps, b.mul(times, I64(UNROLL))), values, lambda k, values: step(values))[:-3]
-        # only the last vector may have lanes without a column; no lane is read where there is nothing to add to
-        inside = lanes_below(b, b.sub(columns, I64((vectors - 1) * lanes)), lanes)
+        # no lane is read where there is nothing to add to
+        inside = [lanes_below(b, b.sub(columns, I64(v * lanes)), lanes) for v in range(vectors)]
         is_there = splat(b, b.icmp_signed("!=", before, I64(0)), lanes)
         for r, line in enumerate(lines):
             for v in range(vectors):
-                to, is_last = self._at(b, line, v * lanes), v == vectors - 1
-                old = types.load(b, to, self.computed, b.and_(is_there, inside) if is_last else is_there)
-                value = b.fadd(old, sums[r * vectors + v])
-                types.store(b, value, to, self.computed, inside if is_last else None)
+                to = self._at(b, line, v * lanes)
+                old = types.load(b, to, self.computed, b.and_(is_there, inside[v]))
+                types.store(b, b.fadd(old, sums[r * vectors + v]), to, self.computed, inside[v])
         b.ret_void()
         return b.function
 
