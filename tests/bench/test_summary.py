@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from deeplstm.bench.contestants import DROP_IN, JAX, LOOP, ONNX, OURS, PEER, RECOMPUTE
+from deeplstm.bench.streaming import CHARACTER, WRITER, WRITING_LOOP
 from deeplstm.bench.summary import STREAM, STREAM_BF16, STREAM_PEER, Target, lines, targets
 
 
@@ -38,7 +39,8 @@ REPORT: dict[str, Any] = {
         {"size": size, "contestant": name, "us": us}
         for size, times in {"1x40": (5.0, 14.0, 80.0, 14.0), "2x256": (20.0, 30.0, 200.0, 7.5)}.items()
         for name, us in zip((STREAM, ONNX, STREAM_PEER, STREAM_BF16), times, strict=True)
-    ],
+    ]
+    + [{"size": CHARACTER, "contestant": name, "us": us} for name, us in ((WRITER, 30.0), (WRITING_LOOP, 270.0))],
 }
 
 
@@ -69,6 +71,7 @@ def test_means_and_worst_are_over_all_cases() -> None:
         (f"streaming, one step, batch 1, against {ONNX}", 1.5, False),
         (f"streaming, one step, batch 1, against {PEER}", 10.0, False),
         ("streaming, one step, batch 1, bfloat16", 4.0, True),
+        ("a character of deeplstm generate", 9.0, True),
         (f"packed sequences, forward and backward, {OURS}", 20.0, True),
         (f"a second busy process: slowdown of training, {OURS}", 2.0, True),
         (f"a second busy process: slowdown of training, {DROP_IN}", None, None),

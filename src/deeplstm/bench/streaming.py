@@ -15,8 +15,15 @@ QUICK_SIZES = [(1, 40)]
 """Layers and units."""
 
 
+CHARACTER = "a character"
+WRITER, WRITING_LOOP = "deeplstm generate", "loop over nn.LSTM"
+"""Of `CHARACTER`: who writes it, with a network of 2x128."""
+
+
 def script() -> Path | None:
-    """The file that measures: its ``latency(rounds[, sizes])`` returns rows with size, name, microseconds and floor."""
+    """The file that measures: its ``latency(rounds[, sizes])`` returns rows with size, name, microseconds and floor, its
+    ``writing(rounds)``, if it has one, characters a second of a stream and of a loop.
+    """
     root = checkout()
     found = root / "benchmarks" / "streaming.py" if root else None
     return found if found and found.is_file() else None
@@ -28,10 +35,15 @@ def units(file: Path, quick: bool, rounds: Rounds) -> list[Unit]:
 
 def measure(file: Path, quick: bool, rounds: Rounds) -> Found:
     """A row for each size and contestant: microseconds of a step, and what reading the weights alone takes."""
-    latency = _loaded(file).latency
-    rows = latency(rounds, QUICK_SIZES) if quick else latency(rounds)
+    module = _loaded(file)
+    rows = module.latency(rounds, QUICK_SIZES) if quick else module.latency(rounds)
     names = {"size": "size", "contestant": "name", "us": "microseconds", "floor_us": "floor"}
-    return Found([{ours: getattr(row, theirs) for ours, theirs in names.items()} for row in rows])
+    found = Found([{ours: getattr(row, theirs) for ours, theirs in names.items()} for row in rows])
+    if hasattr(module, "writing"):
+        written = module.writing(rounds)
+        for name, a_second in ((WRITER, written.stream), (WRITING_LOOP, written.loop)):
+            found.rows.append({"size": CHARACTER, "contestant": name, "us": 1e6 / a_second, "floor_us": None})
+    return found
 
 
 def _loaded(file: Path) -> ModuleType:

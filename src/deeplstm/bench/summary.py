@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from deeplstm.bench.cells import LSTM
 from deeplstm.bench.contestants import DROP_IN, JAX, LOOP, ONNX, OURS, PEER, RECOMPUTE
+from deeplstm.bench.streaming import CHARACTER, WRITER, WRITING_LOOP
 
 Rows = list[dict[str, Any]]
 
@@ -100,6 +101,7 @@ def _streaming(rows: Rows) -> list[Target]:
             [pair for pair in ratios(STREAM_BF16, ONNX) if pair[0] in LARGE],
             3.0,
         ),
+        _least(f"{CHARACTER} of {WRITER}, 2x128, against a {WRITING_LOOP}", ratios(WRITER, WRITING_LOOP), 8.0),
     ]
 
 

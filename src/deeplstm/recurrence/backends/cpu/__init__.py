@@ -15,7 +15,7 @@ from ...program.rows import Unsupported
 from ...state import tensors_of
 from .. import torch_fused
 
-SMALL = 5e6
+SMALL = 3e6
 """Multiplications below which torch's own kernels, where they know the cell, start faster than ours."""
 
 
