@@ -87,7 +87,8 @@ def test_gradients_of_each_row(module):
     got = vmap(grad(lambda weights, row: loss(weights, row[:, None])), (None, 1))(weights, X)
     wanted = by_reference(lambda: [grad(loss)(weights, X[:, n : n + 1]) for n in range(B)])
     for name, gradient in got.items():
-        torch.testing.assert_close(gradient, torch.stack([w[name] for w in wanted]))
+        # each row's products are of other shapes than the batch's, and round in another order
+        torch.testing.assert_close(gradient, torch.stack([w[name] for w in wanted]), rtol=1e-4, atol=1e-5)
 
 
 def test_forward_mode(module):

@@ -48,7 +48,7 @@ class Loaded:
     def __init__(self, engine: Any) -> None:
         self.engine = engine
 
-    def __del__(self) -> None:
+    def __del__(self, _ended: list[Any] = _ended) -> None:  # at the end of the process this module's names are gone
         _ended.append(self.engine)
 
 
