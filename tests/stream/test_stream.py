@@ -200,6 +200,23 @@ def test_a_fork_goes_its_own_way(model):
         torch.testing.assert_close(y, whole(model, x)[0][1], **CLOSE)
 
 
+def test_a_state_may_be_of_arrays(model):
+    stream, other = (deeplstm.Stream(model, batch=2) for _ in range(2))
+    stream.feed(torch.randn(5, 2, 3))
+    other.state = tuple(part.numpy() for part in stream.state)
+    assert same_states(stream.state, other.state)
+
+
+def test_rows_that_are_no_rows(model):
+    with pytest.raises(ValueError, match="whole numbers or a mask"):
+        deeplstm.Stream(model).reset(rows="a")
+
+
+def test_a_folder_that_is_not_there(model, tmp_path):
+    with pytest.raises(deeplstm.errors.InputError, match="no folder"):
+        deeplstm.Stream(model).save(tmp_path / "missing" / "state")
+
+
 def test_a_state_goes_on_in_another_process(model, tmp_path, backend):
     x = torch.randn(7, 1, 3)
     expected = whole(model, x)[0]

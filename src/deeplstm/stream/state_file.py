@@ -18,7 +18,12 @@ FORMAT = "deeplstm stream state 1"
 
 
 def save(path: Path, form: Form, tensors: list[Tensor], batch: int) -> None:
-    """Write the state; under a temporary name first, so that a killed process leaves the file that was there."""
+    """Write the state; under a temporary name first, so that a killed process leaves the file that was there.
+
+    Raises: `InputError` where there is no such folder.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent} to save a state in. Make it, or give another path.")
     named = dict(zip(form.names, (t.detach().cpu().contiguous() for t in tensors), strict=True))
     text = safetensors.torch.save(named, {"format": FORMAT, "batch": str(batch), "states": json.dumps(form.names)})
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")

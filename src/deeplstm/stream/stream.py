@@ -212,8 +212,8 @@ class Stream:
     def state(self) -> Any:
         """The state after the last step, nested as the model's forward returns it: a copy, which later steps leave alone.
 
-        Set it to what a stream or the model's forward gave, for B rows. A wrong one raises ValueError, and nothing has
-        changed. None is the initial state.
+        Set it to what a stream or the model's forward gave, for B rows; NumPy arrays will do. A wrong one raises ValueError,
+        and nothing has changed. None is the initial state.
         """
         return self._form.nested([tensor.clone() for tensor in self._tensors()])
 
@@ -222,6 +222,7 @@ class Stream:
         if state is None:
             self.reset()
             return
+        state = _as_tensors(state)
         wanted = self._form.nested(self._tensors())
         like = tensors_of(wanted)[:1]
         if shapes_of(state) != shapes_of(wanted):
@@ -351,7 +352,10 @@ def _rows(rows: Any, batch: int) -> Any:
     """An index of rows."""
     if rows is None:
         return slice(None)
-    index = torch.as_tensor(rows)
+    try:
+        index = torch.as_tensor(rows)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"Stream got rows {rows!r}, but whole numbers or a mask are expected.") from None
     if index.dtype == torch.bool:
         if index.shape != (batch,):
             raise ValueError(
@@ -366,6 +370,13 @@ def _rows(rows: Any, batch: int) -> Any:
     if bad:
         raise ValueError(f"Stream got rows {bad}, but there are {batch}: numbers from 0 to {batch - 1} are expected.")
     return index.flatten()
+
+
+def _as_tensors(state: Any) -> Any:
+    """A state with tensors where it has arrays."""
+    if isinstance(state, tuple | list):
+        return tuple(_as_tensors(part) for part in state)
+    return torch.tensor(state) if isinstance(state, np.ndarray) else state
 
 
 def _name(dtype: torch.dtype) -> str:
