@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -74,19 +73,15 @@ def _measured(file: Path, case: Case, rounds: Rounds) -> Any:
             Contestant(kind.__name__, name, on(backend, stack), parameters, stack, output_size=width)
             for name, backend in ((LOOP, "reference"), (OURS, "cpu"))
         ]
-        double = copy.deepcopy(stack).double()
-        exact = Contestant(
-            kind.__name__, LOOP, on("reference", double), dict(double.named_parameters()), double, output_size=width
-        )
-        return _found(field, exact, case, rounds if time_left else rounds._replace(most_slow=0.0))
+        return _found(field, case, rounds if time_left else rounds._replace(most_slow=0.0))
 
     return measure
 
 
-def _found(field: list[Contestant], exact: Contestant, case: Case, rounds: Rounds) -> Found:
+def _found(field: list[Contestant], case: Case, rounds: Rounds) -> Found:
     ours = field[-1]
     found = Found()
-    (error, where) = disagreements(field, case, exact)[OURS]
+    (error, where) = disagreements(field, case)[OURS]
     wrong = complaint(error, where)
     if wrong:
         found.failed.append(f"examples {case} {ours.cell}, {OURS}: {wrong}")
