@@ -1,11 +1,12 @@
 """Times are what they say; so are the peak, the memory, and the other process."""
 
-import time
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import nn
 
+from deeplstm.bench import timing
 from deeplstm.bench.busy import another_process
 from deeplstm.bench.cases import Case
 from deeplstm.bench.contestants import Contestant
@@ -15,71 +16,77 @@ from deeplstm.bench.surroundings import markdown
 from deeplstm.bench.timing import Rounds, take_turns
 
 
-def sleeper(seconds: float, name: str, order: list[str]) -> Callable[[], object]:
-    def call() -> None:
-        order.append(name)
-        time.sleep(seconds)
+class Clock:
+    """Time that passes where a call says so, and nowhere else: no busy moment of a machine can fail a test."""
 
-    return call
+    def __init__(self) -> None:
+        self.now, self.order = 0.0, list[str]()
+
+    def call(self, name: str, seconds: float, first: float | None = None) -> Callable[[], object]:
+        """A call that takes so many seconds, ``first`` the first time."""
+
+        def call() -> None:
+            is_first = first is not None and name not in self.order
+            self.order.append(name)
+            self.now += first if is_first and first is not None else seconds
+
+        return call
 
 
-def test_times_are_medians_in_milliseconds_of_calls_taken_in_turns() -> None:
-    order: list[str] = []
-    calls = {"short": sleeper(0.002, "short", order), "long": sleeper(0.006, "long", order)}
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(timing, "perf_counter", lambda: clock.now)
+    return clock
+
+
+def test_times_are_medians_in_milliseconds_of_calls_taken_in_turns(clock: Clock) -> None:
+    calls = {"short": clock.call("short", 0.002), "long": clock.call("long", 0.006)}
     times = take_turns(calls, Rounds(3, 0.0, 1.0, 1.0))
-    assert 2 <= times["short"].median < 6 <= times["long"].median < 60
-    assert times["long"].lower <= times["long"].median <= times["long"].upper
-    assert times["long"].rounds == 3
-    assert order == ["short", "short", "long", "long", *["short", "long"] * 3]
+    assert times["short"].median == pytest.approx(2)
+    assert times["long"] == pytest.approx((6, 6, 6, 3))
+    assert clock.order == ["short", "short", "long", "long", *["short", "long"] * 3]
 
 
-def test_a_turn_of_a_short_call_has_many_after_one_that_does_not_count() -> None:
-    order: list[str] = []
-    times = take_turns({"short": sleeper(0.001, "short", order)}, Rounds(2, 0.02, 1.0, 1.0))
-    each, rest = divmod(len(order) - 2, 2)
-    assert rest == 0
-    assert 3 <= each <= 21
-    assert 1 <= times["short"].median < 20
+def test_a_median_is_of_the_rounds(clock: Clock) -> None:
+    seconds = iter([1, 1, 3e-3, 1e-3, 2e-3, 9e-3, 4e-3])
+
+    def uneven() -> None:
+        clock.now += next(seconds)
+
+    found = take_turns({"uneven": uneven}, Rounds(5, 0.0, 10.0, 10.0))["uneven"]
+    assert found == pytest.approx((3, 2, 4, 5))
 
 
-def test_calls_that_settle_do_not_count() -> None:
-    order: list[str] = []
-    times = take_turns({"short": sleeper(0.001, "short", order)}, Rounds(2, 0.002, 1.0, 1.0), settle=0.02)
-    assert 2 * 3 <= len(order) - 2 <= 2 * 24
+def test_a_turn_of_a_short_call_has_many_after_one_that_does_not_count(clock: Clock) -> None:
+    times = take_turns({"short": clock.call("short", 0.001)}, Rounds(2, 0.02, 1.0, 1.0))
+    assert len(clock.order) == 2 + 2 * (1 + 20)
+    assert times["short"].median == pytest.approx(1)
+
+
+def test_calls_that_settle_do_not_count(clock: Clock) -> None:
+    times = take_turns({"short": clock.call("short", 0.001)}, Rounds(2, 0.002, 1.0, 1.0), settle=0.0195)
+    assert len(clock.order) == 2 + 2 * (1 + 20 + 2)
     assert times["short"].rounds == 2
 
 
-def test_the_first_call_does_not_count_where_there_is_time_for_another() -> None:
-    calls: list[int] = []
-
-    def compiled() -> None:
-        calls.append(1)
-        time.sleep(0.2 if len(calls) == 1 else 0.001)
-
-    times = take_turns({"one": compiled}, Rounds(3, 0.0, 0.1, 0.1))
-    assert times["one"].median < 100
-    assert times["one"].rounds == 3
+def test_the_first_call_does_not_count_where_there_is_time_for_another(clock: Clock) -> None:
+    times = take_turns({"one": clock.call("one", 0.001, first=0.2)}, Rounds(3, 0.0, 0.1, 0.1))
+    assert times["one"] == pytest.approx((1, 1, 1, 3))
 
 
-def test_slow_ones_have_fewer_turns() -> None:
-    order: list[str] = []
-    calls = {
-        "fast": sleeper(0.02, "fast", order),
-        "slow": sleeper(0.02, "slow", order),
-        "slowest": sleeper(0.06, "", []),
-    }
+def test_slow_ones_have_fewer_turns(clock: Clock) -> None:
+    calls = {name: clock.call(name, seconds) for name, seconds in (("fast", 0.02), ("slow", 0.02), ("slowest", 0.06))}
     times = take_turns(calls, Rounds(7, 0.0, 5.0, 0.05), slow=["slow", "slowest"])
     assert times["fast"].rounds == 7
-    assert 1 <= times["slow"].rounds <= 2
-    assert times["slowest"].rounds == 1
-    assert 60 <= times["slowest"].median < 600
+    assert times["slow"].rounds == 2
+    assert times["slowest"] == pytest.approx((60, 60, 60, 1))
 
 
-def test_without_time_a_slow_call_is_made_once() -> None:
-    order: list[str] = []
-    times = take_turns({"slow": sleeper(0.005, "slow", order)}, Rounds(7, 0.0, 5.0, 0.0), slow=["slow"])
-    assert order == ["slow"]
-    assert 5 <= times["slow"].median < 100
+def test_without_time_a_slow_call_is_made_once(clock: Clock) -> None:
+    times = take_turns({"slow": clock.call("slow", 0.005)}, Rounds(7, 0.0, 5.0, 0.0), slow=["slow"])
+    assert clock.order == ["slow"]
+    assert times["slow"].median == pytest.approx(5)
 
 
 def test_the_peak_is_the_best_so_far() -> None:
