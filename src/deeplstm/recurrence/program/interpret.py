@@ -58,23 +58,29 @@ def outer(a: Tensor, others: Sequence[Tensor]) -> list[Tensor]:
     return [a.t() @ b for b in others]
 
 
+def total(rows: Tensor) -> Tensor:
+    """Sums over rows: (N, n) -> (n,)."""
+    return rows.sum(0)
+
+
 def straight_line(
     roots: Sequence[Node],
     known: Sequence[Node],
     merged: Iterable[Product] = (),
     outer: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]] = outer,
+    total: Callable[[Tensor], Tensor] = total,
     dtype: torch.dtype | None = None,
 ) -> Callable[..., tuple[Tensor, ...]]:
     """A function of the known nodes' tensors, in order, that gives the roots', in order.
 
     It is written out as Python and compiled once: what runs at every call is torch's operators and nothing else, but for
-    ``outer``, which computes the "outer" nodes that have the same first argument. ``dtype``: of real numbers, where none of the
+    ``outer``, which computes the "outer" nodes that have the same first argument, and ``total``. ``dtype``: of real numbers, where none of the
     known nodes may tell.
 
     Shapes: rows (N, width) with any N, the same for all; free and sum nodes as they say.
     """
     writer = _Writer(known, {n: product for product in merged for n, _ in product.columns}, _together(roots, known))
-    writer.scope["outer"] = outer
+    writer.scope |= {"outer": outer, "total": total}
     if dtype is not None:
         writer.real = str(dtype)
     for root in roots:
@@ -174,7 +180,7 @@ class _Writer:
         if op == "fill":
             return f"{self.like}.new_ones({self.like}.shape[0], {node.width}) * {args[0]}"
         if op == "total":
-            return f"{args[0]}.sum(0)"
+            return f"total({args[0]})"
         if op == "sum":
             return f"{args[0]}.sum(1, keepdim=True)"
         if op in ("amax", "amin"):

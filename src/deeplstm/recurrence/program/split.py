@@ -89,3 +89,20 @@ def split(
         before.update((i, None) for i in (n, *n.inputs) if i in settled)
     outside = frozenset(n for n in nodes if is_outside(n) and n.kind == "rows")
     return Split(carried, following, tuple(before), tuple(loop), tuple(kept), totals, tuple(after), outside)
+
+
+def at_once(results: Iterable[Node], available: Iterable[Node]) -> Split:
+    """A split of values that wait for no step before them: all in the loop, nothing carried, so that its steps may be any rows.
+
+    Args:
+        results: rows that are wanted.
+        available: nodes whose values are there already.
+    """
+    results, given = tuple(dict.fromkeys(results)), frozenset(available)
+
+    def is_outside(node: Node) -> bool:
+        return node.is_leaf or node in given or node.kind == "free"
+
+    nodes = [n for n in order(results, is_outside) if n.kind == "rows"]
+    loop = tuple(n for n in nodes if not is_outside(n))
+    return Split((), (), (), loop, results, (), (), frozenset(n for n in nodes if is_outside(n)))

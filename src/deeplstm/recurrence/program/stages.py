@@ -7,7 +7,7 @@ plain LSTM is one stage: its four products and all its elementwise operators hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -134,16 +134,25 @@ class Loop:
         return computed, [n for n in nodes if n not in computed]
 
 
+def side_by_side(places: dict[Node, Place], names: Callable[[Buffer], str] = lambda b: b.name) -> tuple[Columns, ...]:
+    """Values by the buffer that they are columns of."""
+    of: dict[Buffer, list[tuple[Node, int]]] = {}
+    for node, place in places.items():
+        of.setdefault(place.buffer, []).append((node, place.column))
+    return tuple(Columns(names(b), b.width, tuple(nodes)) for b, nodes in of.items())
+
+
 RESETS = Buffer("resets", 1, True, True)
 """Which rows are reset before a step."""
 
 
 def stages(
     split: Split,
-    before: list[Product],
+    before: Sequence[Product],
     *,
     resets: bool = False,
     wholes: Iterable[Columns] = (),
+    kept_at: Iterable[Columns] = (),
     overwrites: bool = False,
 ) -> Loop:
     """Group a loop into stages and give every value that must be in memory a place.
@@ -153,14 +162,15 @@ def stages(
         before: the products that are done for all steps before the loop.
         resets: whether carried values are exchanged.
         wholes: values from outside that lie side by side.
+        kept_at: where values that are kept are to lie; the others have a buffer each.
         overwrites: whether what is kept may overwrite what comes before the loop, where that has been read.
     """
     products = [Columns(f"before{n}", p.width, p.columns) for n, p in enumerate(before)]
-    return _Planner(split, [*wholes, *products], overwrites).plan(resets)
+    return _Planner(split, [*wholes, *products], kept_at, overwrites).plan(resets)
 
 
 class _Planner:
-    def __init__(self, split: Split, wholes: list[Columns], overwrites: bool) -> None:
+    def __init__(self, split: Split, wholes: list[Columns], kept_at: Iterable[Columns], overwrites: bool) -> None:
         self.split, self.overwrites = split, overwrites
         self.computed = set(split.loop)
         self.places: dict[Node, Place] = {}
@@ -170,6 +180,11 @@ class _Planner:
         self.homes: dict[Node, Stage] = {}
         self._inline: dict[Node, bool] = {}
         self._outside(wholes)
+        self.kept_at = {
+            node: Place(self.buffer(whole.name, whole.width, True, node.is_bool), column)
+            for whole in kept_at
+            for node, column in whole.nodes
+        }
 
     def buffer(self, name: str, width: int, steps: bool, is_bool: bool = False) -> Buffer:
         if name not in self.buffers:
@@ -182,7 +197,7 @@ class _Planner:
         for whole in wholes:
             for node, column in whole.nodes:
                 if node in read:
-                    self.places[node] = Place(self.buffer(whole.name, whole.width, True), column)
+                    self.places[node] = Place(self.buffer(whole.name, whole.width, True, node.is_bool), column)
         for node in sorted(read, key=lambda n: n.id):
             if node not in self.places:
                 base, column = (node.args[0], node.attrs[0]) if node.op == "slice" else (node, 0)
@@ -276,8 +291,10 @@ class _Planner:
             if node in split.following:
                 self.kept[node] = wanted[node][0]
             else:
-                self.kept[node] = self._overwritten(node) or Place(
-                    self.buffer(f"kept {node.name}", node.width, True, node.is_bool)
+                self.kept[node] = (
+                    self.kept_at.get(node)
+                    or self._overwritten(node)
+                    or Place(self.buffer(f"kept {node.name}", node.width, True, node.is_bool))
                 )
                 wanted.setdefault(node, []).append(self.kept[node])
         for node in split.loop:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import deeplstm
 from deeplstm.recurrence.backends.cpu import outer as products
@@ -131,13 +132,41 @@ def test_other_types_are_torchs():
     assert torch.equal(outer(a, [b])[0], a.t() @ b)
 
 
-def test_a_training_step_has_the_same_bits_for_any_number_of_threads():
-    cell = deeplstm.LSTMCell(64, 64, norm=True)
-    x, upstream = torch.randn(100, 32, 64, requires_grad=True), torch.randn(100, 32, 64)
-    layer, found = deeplstm.Recurrent(cell), []
+class Layered(nn.Module):
+    """Layers before and after the recurrence, and numbers that all units share."""
+
+    def __init__(self, I, H):
+        super().__init__()
+        self.state_size = H
+        self.before, self.inputs, self.after = nn.Linear(I, H), nn.Linear(H, H), nn.Linear(H, H)
+        self.recurrent = nn.Linear(H, H, bias=False)
+        self.rate, self.gain = nn.Parameter(torch.tensor(0.3)), nn.Parameter(torch.tensor([1.1]))
+
+    def forward(self, x, h):
+        z = self.inputs(torch.sigmoid(self.before(x))) + self.recurrent(h)
+        new = self.rate.sigmoid() * h + self.gain * torch.tanh(z)
+        return torch.exp(torch.tanh(self.after(new))), new
+
+
+THREADED = {
+    "norm": (lambda: deeplstm.LSTMCell(64, 64, norm=True), 100, 32, 64),
+    "37 rows": (lambda: deeplstm.LSTMCell(300, 300), 37, 1, 300),
+    "many rows": (lambda: Layered(20, 40), 1200, 60, 20),
+    "narrow": (lambda: Layered(3, 1), 999, 67, 3),
+    "gates": (lambda: deeplstm.GRUCell(33, 65, gate_layers=(31,)), 50, 21, 33),
+}
+
+
+@pytest.mark.parametrize("memory", ["save", "recompute"])
+@pytest.mark.parametrize(("make", "T", "B", "I"), THREADED.values(), ids=THREADED)
+def test_a_training_step_has_the_same_bits_for_any_number_of_threads(make, T, B, I, memory):
+    cell = make()
+    x = torch.randn(T, B, I, requires_grad=True)
+    layer, found = deeplstm.Recurrent(cell, memory=memory), []
+    upstream = torch.randn_like(layer(x[:1])[0]).expand(T, -1, -1)
     before = torch.get_num_threads()
     try:
-        for count in (1, 2, 4):
+        for count in (1, 2, 3, 4):
             torch.set_num_threads(count)
             with deeplstm.backend("cpu"):
                 y, _ = layer(x)

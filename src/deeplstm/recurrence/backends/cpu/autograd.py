@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ...call import Call
-from ...program.graph import Node
 from ...state import map_state, tensors_of
 from .. import reference
 from . import batch as batches
 from .batch import Batch
 from .compiled import Entry, at_all_steps, at_slots, at_steps
+from .flat import columns, new_rows
 from .programs import Programs, Wanted
 
 Tensors = Sequence[Tensor]
@@ -89,12 +89,14 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
     program, batch, descending = job.programs.forward(job.wanted), job.batch, job.call.reverse
     loop, step = program.loop, job.programs.step
     x = batch.enter(x)
+    of_weights = dict(zip(step.weights.values(), weights, strict=True))
     buffers: dict[str, Entry] = {"x": at_steps(x, batch)}
-    rows: dict[Node, Tensor] = {step.x: x, **dict(zip(step.weights.values(), weights, strict=True))}
+    rows: dict[str, Tensor] = {"x": x}
     _noise(job, program.needs, buffers, rows)
-    prepared = loop.prepare(*[rows[n] for n in loop.known])
-    before = {name: t.contiguous() for name, t in zip(loop.before, prepared, strict=False)}
-    buffers |= {name: at_steps(t, batch) for name, t in before.items()}
+    if program.before is not None:
+        before = program.before.run(rows, of_weights, batch.rows, x)
+        rows |= before
+        buffers |= {name: at_steps(t, batch) for name, t in before.items()}
     all_slots, tables = [], []
     for n, state in enumerate(states):
         is_read_later = job.wanted.gradient or job.wanted.resets or program.after is not None or n in program.direct
@@ -109,40 +111,33 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
         past = [x.new_empty(batch.rows, s.shape[1]) for s in states]
         started = [batch.sorted(initial) for initial in initials]
         _resets(job, "state", [at_steps(p, batch) for p in past], started, buffers)
-    kept = {}
-    whole_of: dict[str, Tensor] = dict(before)
     for node, place in program.kept.items():
         name = place.buffer.name
-        if name not in whole_of:
-            whole_of[name] = x.new_empty(
-                (batch.rows, place.buffer.width), dtype=torch.bool if node.is_bool else x.dtype
-            )
-            buffers[name] = at_steps(whole_of[name], batch)
-        whole = whole_of[name]
-        if node in program.shown:
-            kept[node] = whole if whole.shape[1] == node.width else whole.narrow(1, place.column, node.width)
-    loop.run(batch, descending, buffers, prepared[len(before) :], x)
+        if name not in rows:
+            rows[name] = new_rows(x, batch.rows, place.buffer.width, node.is_bool)
+            buffers[name] = at_steps(rows[name], batch)
+    loop.run(batch, descending, buffers, of_weights, x)
 
-    rest: Iterator[Tensor] = iter(())
+    places = program.kept
     if program.after is not None:
-        rows |= kept
         for n, node in enumerate(step.states):
-            if node in program.known:
-                rows[node] = past[n] if past else _read(batch, all_slots[n], descending)
-        rows |= {n: _written(batch, all_slots[step.new.index(n)], descending) for n in program.new}
-        rest = iter(program.after(*[rows[n] for n in program.known]))
-    results: list[Tensor] = []
-    for found in program.direct:
-        if found is None:
-            results.append(next(rest))
-        elif isinstance(found, int):
-            results.append(_written(batch, all_slots[found], descending))
-        else:
-            results.append(kept[found])
+            if node.name in program.needs:
+                rows[node.name] = past[n] if past else _read(batch, all_slots[n], descending)
+        for node in program.new:
+            if node.name in program.needs:
+                rows[node.name] = _written(batch, all_slots[step.new.index(node)], descending)
+        rows |= program.after.run(rows, of_weights, batch.rows, x)
+        places = {**places, **program.after.places}
+    results = [
+        _written(batch, all_slots[found], descending)
+        if isinstance(found, int)
+        else columns(rows, places[found], found.width)
+        for found in program.direct
+    ]
     shown = 1 + len(job.wanted.trace)
     y, *traces = (batch.leave(r if r.is_contiguous() else r.contiguous()) for r in results[:shown])
     finals = [batch.unsorted(batch.end(s, t, descending)) for s, t in zip(all_slots, tables, strict=True)]
-    saved = [whole_of[program.kept[whole.nodes[0][0]].buffer.name] for whole in program.wholes]
+    saved = [rows[program.kept[whole.nodes[0][0]].buffer.name] for whole in program.wholes]
     return [y, *finals, *traces], [x, *all_slots, *past, *saved, *results[shown:]]
 
 
@@ -151,42 +146,33 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     program, batch, descending = job.programs.backward(job.wanted), job.batch, not job.call.reverse
     loop, step = program.loop, job.programs.step
     states, initials, weights = job.parts(inputs[1:])
+    of_weights = dict(zip(step.weights.values(), weights, strict=True))
     given = iter(keep)
     x = next(given)
     all_slots = [next(given) for _ in states]
     past = [next(given) for _ in initials]
-    buffers: dict[str, Entry] = {}
-    rows: dict[Node, Tensor] = dict(zip(step.weights.values(), weights, strict=True))
-
-    def at(node: Node, tensor: Tensor) -> None:
-        rows[node], buffers[node.name] = tensor, at_steps(tensor, batch)
-
-    needs = program.needs
-    for whole in program.wholes:
-        tensor = next(given)
-        buffers[whole.name] = at_steps(tensor, batch)
-        for node, column in whole.nodes:
-            if node in needs:
-                rows[node] = tensor.narrow(1, column, node.width)
-    for node in program.apart:
-        at(node, next(given))
-    at(step.x, x)
-    for node, gradient in zip(
-        (step.dy, *step.dmarks.values()), (upstream[0], *upstream[1 + job.states :]), strict=True
-    ):
-        at(node, x.new_zeros(batch.rows, node.width) if gradient is None else batch.enter(gradient))
-    _noise(job, needs, buffers, rows)
+    rows = {step.x.name: x}
+    rows |= {whole.name: next(given) for whole in program.wholes}
+    rows |= {node.name: next(given) for node in program.apart}
+    upstreams = zip((step.dy, *step.dmarks.values()), (upstream[0], *upstream[1 + job.states :]), strict=True)
+    for node, gradient in upstreams:
+        rows[node.name] = x.new_zeros(batch.rows, node.width) if gradient is None else batch.enter(gradient)
+    buffers: dict[str, Entry] = {name: at_steps(tensor, batch) for name, tensor in rows.items()}
+    _noise(job, program.needs, buffers, rows)
     for n, node in enumerate(step.states):
         read, write = at_slots(all_slots[n], batch.slots, job.call.reverse)
         buffers[node.name] = at_steps(past[n], batch) if past else read
-        if node in needs:
-            rows[node] = past[n] if past else _read(batch, all_slots[n], job.call.reverse)
-        buffers[step.new[n].name] = write
-        if step.new[n] in needs:
-            rows[step.new[n]] = _written(batch, all_slots[n], job.call.reverse)
-    prepared = loop.prepare(*[rows[n] for n in loop.known])
-    before = [t.contiguous() for t in prepared[: len(loop.before)]]
-    buffers |= {name: at_steps(t, batch) for name, t in zip(loop.before, before, strict=True)}
+        if node.name in program.needs:
+            rows[node.name] = past[n] if past else _read(batch, all_slots[n], job.call.reverse)
+        new = step.new[n]
+        if not new.is_leaf:
+            buffers[new.name] = write
+            if new.name in program.needs:
+                rows[new.name] = _written(batch, all_slots[n], job.call.reverse)
+    if program.before is not None:
+        before = program.before.run(rows, of_weights, batch.rows, x)
+        rows |= before
+        buffers |= {name: at_steps(t, batch) for name, t in before.items()}
     carries = []
     for n, state in enumerate(states):
         carry = x.new_empty(2 * batch.B, state.shape[1])
@@ -197,10 +183,9 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     dinitials = [x.new_zeros(batch.B, i.shape[1]) for i in initials]
     if initials:
         _resets(job, "dnew", None, dinitials, buffers)
-    for node in program.kept:
-        place = loop.loop.kept[node]
-        tensor = x.new_empty((batch.rows, node.width), dtype=torch.bool if node.is_bool else x.dtype)
-        rows[node], buffers[place.buffer.name] = tensor, at_steps(tensor, batch)
+    for node, place in program.kept.items():
+        tensor = new_rows(x, batch.rows, node.width, node.is_bool)
+        rows[place.buffer.name], buffers[place.buffer.name] = tensor, at_steps(tensor, batch)
     totals = []
     for width, nodes in program.totals.items():
         block = x.new_zeros(len(nodes), batch.B, width)
@@ -208,11 +193,14 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
         buffers |= {
             loop.loop.totals[n].name: at_all_steps(t, batch) for n, t in zip(nodes, block.unbind(), strict=True)
         }
-    loop.run(batch, descending, buffers, prepared[len(loop.before) :], x)
+    loop.run(batch, descending, buffers, of_weights, x)
 
+    if program.after is not None:
+        rows |= program.after.run(rows, of_weights, batch.rows, x)
+    known = of_weights | {node: columns(rows, place, node.width) for node, place in program.places.items()}
     for nodes, block in totals:
-        rows |= dict(zip(nodes, (block.squeeze(1) if batch.B == 1 else block.sum(1)).unbind(), strict=True))
-    results = dict(zip(program.results, program.after(*[rows[n] for n in program.known]), strict=True))
+        known |= dict(zip(nodes, (block.squeeze(1) if batch.B == 1 else block.sum(1)).unbind(), strict=True))
+    results = dict(zip(program.results, program.sums(*[known[n] for n in program.known]), strict=True))
     dx = None
     if job.wanted.x:
         dx = x.new_zeros(inputs[0].shape) if program.dx is None else batch.leave(results[program.dx].contiguous())
@@ -228,7 +216,7 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     return [dx, *dstates, *(batch.unsorted(d) for d in dinitials), *dweights]
 
 
-def _noise(job: Job, needed: Collection[Node], buffers: dict[str, Entry], rows: dict[Node, Tensor]) -> None:
+def _noise(job: Job, needed: Collection[str], buffers: dict[str, Entry], rows: dict[str, Tensor]) -> None:
     """Masks: those that are the same at every step are spread over all rows only for what comes before and after the loop."""
     batch = job.batch
     for name, node in job.programs.step.noise.items():
@@ -236,11 +224,11 @@ def _noise(job: Job, needed: Collection[Node], buffers: dict[str, Entry], rows: 
         if mask.shape[0] == 1:
             one = batch.sorted(mask[0]).contiguous()
             buffers[node.name] = at_all_steps(one, batch)
-            if node in needed:
-                rows[node] = batch.every_step(one)
+            if node.name in needed:
+                rows[node.name] = batch.every_step(one)
         else:
-            rows[node] = batch.enter(mask)
-            buffers[node.name] = at_steps(rows[node], batch)
+            rows[node.name] = batch.enter(mask)
+            buffers[node.name] = at_steps(rows[node.name], batch)
 
 
 def _resets(job: Job, name: str, written: Sequence[Entry] | None, initial: Tensors, buffers: dict[str, Entry]) -> None:

@@ -149,6 +149,16 @@ def full(T: int, B: int) -> Batch:
     return Batch(T, B, Table(torch.full((T,), B)), steps, steps, *_short_tables(T, B))
 
 
+@lru_cache(maxsize=256)
+def blocks(rows: int, most: int, threads: int) -> Batch:
+    """Rows of which none waits for another, in blocks: what are steps elsewhere. A block has at most so many rows a thread."""
+    each = -(-rows // threads)
+    count = -(-each // most)
+    size = min(rows, -(-each // count) * threads)
+    starts = torch.arange(0, rows + size, size).clamp_(max=rows)[: -(-rows // size) + 1].contiguous()
+    return _of_active(len(starts) - 1, size, starts.diff(), None, None, is_packed=True)
+
+
 def unequal(T: int, B: int, lengths: Tensor) -> Batch:
     """Rows of these lengths (B,), in any order."""
     order = None
@@ -166,7 +176,7 @@ def packed(active: Tensor) -> Batch:
     return _of_active(T, B, active, lengths, None, is_packed=True)
 
 
-def _of_active(T: int, B: int, active: Tensor, lengths: Tensor, order: Tensor | None, is_packed: bool) -> Batch:
+def _of_active(T: int, B: int, active: Tensor, lengths: Tensor | None, order: Tensor | None, is_packed: bool) -> Batch:
     steps = torch.zeros(T + 1, dtype=torch.int64)
     torch.cumsum(active, 0, out=steps[1:])
     slots = steps.new_zeros(T + 1)

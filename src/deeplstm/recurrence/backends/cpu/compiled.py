@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ...program.graph import Graph, Node, order
-from ...program.interpret import products, straight_line
+from ...program.graph import Node, order
+from ...program.interpret import Product, straight_line
 from ...program.split import Split
 from ...program.stages import Columns, stages
 from . import threads
@@ -41,40 +41,34 @@ def at_slots(slots: Tensor, table: Table, descending: bool) -> tuple[Entry, Entr
 
 
 class CompiledLoop:
-    """A split with its loop as machine code.
+    """A split's loop as machine code.
 
     Attributes:
-        prepare: weights and rows of all steps, in the order of ``known`` -> what comes before the loop, in the order of
-            ``before`` (buffers' names), then the kernel's sources.
+        loop: its stages.
+        known: the weights that the kernel reads, or that torch computes its sources from.
 
     ``identity``: a text that tells this loop from every other one, by which its kernel is found without writing it.
     """
 
     def __init__(
         self,
-        graph: Graph,
         split: Split,
         element: Element,
-        known: Sequence[Node],
+        weights: Sequence[Node],
         *,
+        before: Sequence[Product] = (),
         resets: bool = False,
         wholes: Sequence[Columns] = (),
+        kept_at: Sequence[Columns] = (),
         overwrites: bool = False,
         identity: str = "",
     ) -> None:
-        self.split = split
-        merged = products(graph, order(split.before, lambda n: n in split.outside or n.kind == "free"))
-        self.after = products(graph, split.after)
-        self.loop = stages(split, merged, resets=resets, wholes=wholes, overwrites=overwrites)
+        self.loop = stages(split, before, resets=resets, wholes=wholes, kept_at=kept_at, overwrites=overwrites)
         self.layout = layout(self.loop, element, host())
         write = lambda: str(emit(self.loop, self.layout))  # noqa: E731
         self.kernel = compiled(identity, write, host()) if identity else compile_ir(write(), host())
-        whole_of = {n: product.whole for product in merged for n, _ in product.columns}
-        before = {self.loop.places[n].buffer.name: whole_of.get(n, n) for n in split.before}
-        self.before = list(before)
-        results = [*before.values(), *self.layout.sources]
-        self.known = needed(results, known, merged)
-        self.prepare = straight_line(results, self.known, merged, dtype=getattr(torch, element))
+        self.known = needed(self.layout.sources, weights)
+        self._sources = straight_line(self.layout.sources, self.known, dtype=getattr(torch, element))
         totals = set(self.loop.totals.values())
         self.scratch = [b for b in self.loop.buffers if not b.steps and b not in totals]
         self.names = [b.name for b in self.layout.buffers]
@@ -84,7 +78,7 @@ class CompiledLoop:
         self._context = ctypes.c_int64 * self.layout.size
 
     def run(
-        self, batch: Batch, descending: bool, buffers: dict[str, Entry], sources: Sequence[Tensor], like: Tensor
+        self, batch: Batch, descending: bool, buffers: dict[str, Entry], weights: Mapping[Node, Tensor], like: Tensor
     ) -> None:
         """Run the loop.
 
@@ -92,14 +86,14 @@ class CompiledLoop:
             batch: which rows have which steps.
             descending: from the last step to the first.
             buffers: every buffer that is not only used inside the loop.
-            sources: what ``prepare`` gave for the kernel.
+            weights: at least those that are ``known``.
             like: of the dtype that is computed with.
         """
         B, size = batch.B, self.layout.packed_size
         for b in self.scratch:
             scratch = like.new_empty((B, b.width), dtype=torch.bool if b.is_bool else like.dtype)
             buffers[b.name] = at_all_steps(scratch, batch)
-        sources = [s.contiguous() for s in sources]
+        sources = [s.contiguous() for s in self._sources(*[weights[n] for n in self.known])]
         packed = like.new_empty(size)
         bounds = threads.share(batch.rows * self.work_per_row, B, batch.counts)
         shares = (ctypes.c_int64 * len(bounds))(*bounds)
@@ -125,7 +119,7 @@ class CompiledLoop:
         threads.run(self.kernel.run, len(bounds) - 1, address)
 
 
-def needed(roots: Sequence[Node], known: Sequence[Node], merged: Sequence[object] = ()) -> list[Node]:
+def needed(roots: Sequence[Node], known: Sequence[Node]) -> list[Node]:
     """Those of the known nodes that the roots are computed from."""
     given = set(known)
     found = {n for n in order(roots, lambda n: n in given) if n in given}

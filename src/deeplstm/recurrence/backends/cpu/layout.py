@@ -79,7 +79,7 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
     for stage in program.stages:
         if not stage.groups:
             continue
-        tile = tiling(stage, Vectors(element, lanes), host)
+        tile = tiling(stage, Vectors(element, lanes), host, waits=bool(program.carried))
         sizes = [p.input.width * len(p.linears) * tile.vectors * lanes for p in tile.passes]
         packed.append(Packed(stage, tile, at, tuple(accumulate(sizes[:-1], initial=0)), sum(sizes)))
         at += tile.panels * sum(sizes)

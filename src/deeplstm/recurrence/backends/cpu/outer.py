@@ -47,6 +47,11 @@ def outer(a: Tensor, others: Sequence[Tensor]) -> list[Tensor]:
     return [r.to(dtype) for r in results] if SUMS[dtype] != dtype else results
 
 
+def total(rows: Tensor) -> Tensor:
+    """``rows.sum(0)``: (N, n) -> (n,). Of one column torch shares out the rows, of several the columns."""
+    return rows.sum(0) if rows.shape[1] > 1 else outer(rows, [rows.new_ones(rows.shape[0], 1)])[0][0]
+
+
 def _side_by_side(rows: Tensor) -> Tensor:
     """With the numbers of each row side by side, as a kernel reads them."""
     return rows if rows.stride(1) == 1 or rows.shape[1] == 1 else rows.contiguous()

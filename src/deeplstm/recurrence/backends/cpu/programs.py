@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -15,17 +15,19 @@ from torch import Tensor, nn
 
 from ...call import Call, name_of
 from ...program.capture import Signature, Step, call_of, capture
-from ...program.graph import Node
-from ...program.interpret import straight_line
+from ...program.graph import Node, order
+from ...program.interpret import Product, products, straight_line
 from ...program.program import backward, forward
 from ...program.rows import Unsupported
-from ...program.stages import Buffer, Columns, Place
+from ...program.split import Split
+from ...program.stages import Buffer, Columns, Place, side_by_side
 from ...program.text import write
 from ...state import tensors_of
 from .attributes import Attributes
 from .compiled import CompiledLoop, needed
+from .flat import Flat
 from .memory import Element
-from .outer import outer
+from .outer import outer, total
 
 ELEMENTS: dict[torch.dtype, Element] = {
     torch.float32: "float32",
@@ -57,97 +59,152 @@ class Wanted:
 
 
 class Forward:
-    """The forward loop and what follows it.
+    """The forward loop, what comes before it and what follows it.
 
     Attributes:
+        loop: compiled.
+        before: rows that the loop reads; None where there is nothing to compute for them.
         saved: nodes that the backward reads, beside inputs and states.
-        kept: nodes that the loop keeps, and the buffers they are columns of, each with its width.
-        wholes: the buffers among those that hold saved nodes, in the order in which they are saved.
+        kept: nodes that the loop keeps, and where.
+        wholes: the buffers that hold saved nodes, in the order in which they are saved.
         apart: the other saved nodes.
-        needs: what is read before and after the loop, as rows.
-        known: what ``after`` reads: weights, x, noise, states before and after each step, kept nodes.
-        after: gives y, traces and the nodes saved apart, (rows, width), but for those that ``direct`` has.
-        shown: kept nodes that ``after`` or a result reads.
-        direct: y, traces and the nodes saved apart, in order: the number of a state, a kept node, or None where ``after``
-            gives it.
-        first, last: the names of the buffers that a step reads carried values from, and writes them to.
+        after: gives y, traces and the nodes saved apart, but for those that ``direct`` has; None where it has all.
+        direct: y, traces and the nodes saved apart, in order: the number of a state, a node that the loop or ``after`` keeps.
+        needs: names of the rows that are read before and after the loop.
     """
 
     def __init__(self, step: Step, element: Element, wanted: Wanted) -> None:
         self.saved: tuple[Node, ...] = ()
         if wanted.gradient:
             self.saved = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory).saved
-        program = forward(step, trace=wanted.trace, saved=self.saved)
+        split = forward(step, trace=wanted.trace, saved=self.saved).split
+        identity, weights = _identity("forward", step, element, wanted), list(step.weights.values())
+        merged = _merged(step, split)
         self.loop = CompiledLoop(
-            step.graph,
-            program.split,
+            split,
             element,
-            leaves(step),
+            weights,
+            before=merged,
             resets=wanted.resets,
             overwrites=bool(self.saved),
-            identity=_identity("forward", step, element, wanted),
+            identity=identity,
         )
-        self.kept = kept = {n: place for n, place in self.loop.loop.kept.items() if n not in step.new}
-        self.wholes = _side_by_side(kept, self.saved)
+        self.before = _before(self.loop, (), element, weights, (), identity)
+        places = self.loop.loop.kept
+        self.kept = {n: place for n, place in places.items() if n not in step.new}
+        self.wholes = tuple(
+            replace(whole, name=f"saved{n}")
+            for n, whole in enumerate(
+                side_by_side({n: p for n, p in self.kept.items() if n in self.saved and not n.is_bool})
+            )
+        )
         together = {n for whole in self.wholes for n, _ in whole.nodes}
         self.apart = [n for n in self.saved if n not in together]
         results = [step.y, *(step.marks[name] for name in wanted.trace), *self.apart]
-        self.direct: list[int | Node | None] = [
-            step.new.index(n) if n in step.new else n if n in kept else None for n in results
-        ]
-        rest = [n for n, found in zip(results, self.direct, strict=True) if found is None]
-        self.new = list(dict.fromkeys(n for n in step.new if not n.is_leaf))
-        self.known = needed(rest, [*leaves(step), *step.states, *self.new, *kept], self.loop.after)
-        self.after = straight_line(rest, self.known, self.loop.after, dtype=getattr(torch, element)) if rest else None
-        self.shown = frozenset((*self.known, *(n for n in self.direct if isinstance(n, Node))))
-        self.needs = frozenset((*self.loop.known, *self.known))
+        self.direct: list[int | Node] = [step.new.index(n) if n in step.new else n for n in results]
+        rest = [n for n in self.direct if isinstance(n, Node) and n not in self.kept]
+        self.new = [n for n in dict.fromkeys(step.new) if not n.is_leaf]
+        # what lies before the loop may be overwritten in it
+        before = {n: p for n, p in self._places_before().items() if p not in places.values()}
+        self.after = None
+        if rest:
+            available = {**self.kept, **before}
+            wholes = side_by_side(available)
+            self.after = Flat(
+                rest,
+                [*available, *self.new],
+                element,
+                weights,
+                wholes=wholes,
+                identity=identity and f"after {identity}",
+            )
+        self.needs = _reads(self.before, self.after)
 
-
-def _side_by_side(kept: dict[Node, Place], saved: Collection[Node]) -> tuple[Columns, ...]:
-    """Saved nodes by the buffer that they are columns of."""
-    of: dict[Buffer, list[tuple[Node, int]]] = {}
-    for node in saved:
-        if node in kept and not node.is_bool:
-            of.setdefault(kept[node].buffer, []).append((node, kept[node].column))
-    return tuple(Columns(f"saved{n}", b.width, tuple(nodes)) for n, (b, nodes) in enumerate(of.items()))
+    def _places_before(self) -> dict[Node, Place]:
+        return {n: self.loop.loop.places[n] for n in self.loop.loop.split.before}
 
 
 class Backward:
-    """The backward loop and what follows it.
+    """The backward loop, what comes before it and what follows it.
 
     Attributes:
+        loop, before: as of `Forward`.
         wholes, apart: of `Forward`.
-        needs, known: what is read before and after the loop; what ``after`` reads.
+        kept: nodes that the loop keeps, and where.
         totals: what the loop sums over all steps, by width.
-        after: gives dx (where wanted) and the gradients of weights that are not zero.
+        after: rows that ``sums`` reads, and dx; None where the loop has them all.
+        known: what ``sums`` reads.
+        places: where rows among those are found.
+        sums: gives ``results``: dx where wanted, and the gradients of weights that are not zero.
+        needs: names of the rows that are read before and after the loop.
     """
 
     def __init__(self, step: Step, element: Element, wanted: Wanted, forward: Forward) -> None:
         program = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory)
+        split = program.split
+        identity, weights = _identity("backward", step, element, wanted), list(step.weights.values())
         self.wholes, self.apart = forward.wholes, forward.apart
-        self.new = list(dict.fromkeys(n for n in step.new if not n.is_leaf))
-        self.leaves = list(
-            dict.fromkeys([*leaves(step), step.dy, *step.dmarks.values(), *step.states, *self.new, *program.saved])
-        )
         self.loop = CompiledLoop(
-            step.graph,
-            program.split,
+            split,
             element,
-            self.leaves,
+            weights,
+            before=_merged(step, split),
             resets=wanted.resets,
             wholes=self.wholes,
-            identity=_identity("backward", step, element, wanted),
+            identity=identity,
         )
+        given = [*(n for n in dict.fromkeys(step.new) if not n.is_leaf), *program.saved]
+        self.before = _before(self.loop, given, element, weights, self.wholes, identity)
         self.totals: dict[int, list[Node]] = {}
         for node in self.loop.loop.totals:
             self.totals.setdefault(node.shape[0], []).append(node)
-        self.kept = list(self.loop.loop.kept)
+        self.kept = self.loop.loop.kept
         self.dx, self.dweights = program.dx, program.dweights
         self.results = [d for d in (program.dx, *program.dweights.values()) if d is not None]
-        known = list(dict.fromkeys([*self.leaves, *self.kept, *self.loop.loop.totals]))
-        self.known = needed(self.results, known, self.loop.after)
-        self.needs = frozenset((*self.loop.known, *self.known))
-        self.after = straight_line(self.results, self.known, self.loop.after, outer, getattr(torch, element))
+
+        before = {n: self.loop.loop.places[n] for n in split.before}
+        wholes = [*self.wholes, *side_by_side({**before, **self.kept})]
+        given += [*before, *self.kept]
+        late = set(split.after).difference(given)
+        summed = [i for n in split.after if n.kind == "sum" for i in n.inputs]
+        rest = [n for n in dict.fromkeys([*self.results, *summed]) if n in late and n.kind == "rows"]
+        self.after = None
+        if rest:
+            self.after = Flat(rest, given, element, weights, wholes=wholes, identity=identity and f"after {identity}")
+
+        leaves = [step.x, *step.noise.values(), step.dy, *step.dmarks.values(), *step.states]
+        alone = {n: Place(Buffer(n.name, n.width, True, n.is_bool)) for n in (*leaves, *given)}
+        columns = {n: Place(Buffer(w.name, w.width, True, n.is_bool), at) for w in wholes for n, at in w.nodes}
+        places = {**alone, **columns, **(self.after.places if self.after else {})}
+        self.known = needed(self.results, [*weights, *places, *self.loop.loop.totals])
+        self.places = {n: places[n] for n in self.known if n in places}
+        self.sums = straight_line(self.results, self.known, outer=outer, total=total, dtype=getattr(torch, element))
+        self.needs = _reads(self.before, self.after) | {place.buffer.name for place in self.places.values()}
+
+
+def _merged(step: Step, split: Split) -> list[Product]:
+    """The products before a loop whose results lie side by side."""
+    return products(step.graph, order(split.before, lambda n: n in split.outside or n.kind == "free"))
+
+
+def _before(
+    loop: CompiledLoop,
+    given: Collection[Node],
+    element: Element,
+    weights: Sequence[Node],
+    wholes: Sequence[Columns],
+    identity: str,
+) -> Flat | None:
+    """What a loop reads that is computed for all steps before it, put where the loop reads it."""
+    places = {n: loop.loop.places[n] for n in loop.loop.split.before}
+    if not places:
+        return None
+    identity = identity and f"before {identity}"
+    return Flat(list(places), given, element, weights, wholes=wholes, kept_at=side_by_side(places), identity=identity)
+
+
+def _reads(*parts: Flat | None) -> frozenset[str]:
+    return frozenset(name for part in parts if part is not None for name in part.reads)
 
 
 def _identity(direction: str, step: Step, element: Element, wanted: Wanted) -> str:
@@ -157,11 +214,6 @@ def _identity(direction: str, step: Step, element: Element, wanted: Wanted) -> s
         return f"{direction} {element} {options} {write('', step)}"
     except Unsupported:
         return ""
-
-
-def leaves(step: Step) -> list[Node]:
-    """What is there before anything runs."""
-    return [*step.weights.values(), step.x, *step.noise.values()]
 
 
 class Programs:

@@ -83,13 +83,16 @@ class Tiling:
         return done.input.width if done.input.width <= chunk * 3 // 2 else chunk
 
 
-def tiling(stage: Stage, types: Vectors, host: Host) -> Tiling:
-    """Choose: as many accumulators as registers hold beside a row of weights and a number of the input."""
+def tiling(stage: Stage, types: Vectors, host: Host, *, waits: bool = True) -> Tiling:
+    """Choose: as many accumulators as registers hold beside a row of weights and a number of the input.
+
+    Where no step ``waits`` for another there are as many rows as it takes for the weights to be in time.
+    """
     columns = -(-stage.width // types.lanes)
     numbers = sum(source.width * len(linears) for source, linears in stage.groups.items()) * stage.width
     size = BYTES[types.element]
     # many rows that lie a multiple of 4096 bytes apart would drive each other out of the first cache
-    large = numbers * size > LARGE_BYTES and all(source.width * size % 4096 for source in stage.groups)
+    large = waits and numbers * size > LARGE_BYTES and all(source.width * size % 4096 for source in stage.groups)
     most = MOST_VECTORS_LARGE if large else MOST_VECTORS
     passes, first = [], 0
     for source, linears in stage.groups.items():
