@@ -74,8 +74,8 @@ def straight_line(
     """A function of the known nodes' tensors, in order, that gives the roots', in order.
 
     It is written out as Python and compiled once: what runs at every call is torch's operators and nothing else, but for
-    ``outer``, which computes the "outer" nodes that have the same first argument, and ``total``. ``dtype``: of real numbers, where none of the
-    known nodes may tell.
+    ``outer``, which computes the "outer" nodes that have the same first argument, and ``total``. ``dtype``: of real numbers,
+    where none of the known nodes may tell.
 
     Shapes: rows (N, width) with any N, the same for all; free and sum nodes as they say.
     """
