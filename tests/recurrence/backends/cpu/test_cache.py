@@ -46,9 +46,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     compile_it = kernels._object_code
 
-    def counting(text, host):
+    def counting(text, host, optimise):
         texts.append(text)
-        return compile_it(text, host)
+        return compile_it(text, host, optimise)
 
     monkeypatch.setattr(kernels, "_object_code", counting)
     return texts
@@ -89,10 +89,10 @@ from deeplstm import LSTMCell, scan
 from deeplstm.recurrence.backends.cpu import kernels
 
 count, compile_it = 0, kernels._object_code
-def counting(text, host):
+def counting(text, host, optimise):
     global count
     count += 1
-    return compile_it(text, host)
+    return compile_it(text, host, optimise)
 kernels._object_code = counting
 
 torch.manual_seed(0)

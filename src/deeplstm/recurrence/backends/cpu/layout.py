@@ -10,6 +10,7 @@ from ...program.graph import Node
 from ...program.stages import Buffer, Loop, Stage
 from .host import Host
 from .memory import Element, Vectors
+from .products_ir import Shape
 from .tiles import Tiling, tiling
 
 HEADER = 8
@@ -50,12 +51,14 @@ class Layout:
         sources: weights, and what torch computes of them, contiguous, an address each.
         packed: of every stage with products.
         packed_size: elements of all packed weights.
+        products: that are called, the address of each one's table.
     """
 
     buffers: tuple[Buffer, ...]
     sources: tuple[Node, ...]
     packed: tuple[Packed, ...]
     packed_size: int
+    products: tuple[Shape, ...]
     element: Element
     lanes: int
 
@@ -65,9 +68,12 @@ class Layout:
     def source_at(self, node: Node) -> int:
         return HEADER + PER_BUFFER * len(self.buffers) + self.sources.index(node)
 
+    def product_at(self, shape: Shape) -> int:
+        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + self.products.index(shape)
+
     @property
     def size(self) -> int:
-        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources)
+        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + len(self.products)
 
 
 def layout(program: Loop, element: Element, host: Host) -> Layout:
@@ -75,7 +81,8 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
     lanes = host.vector_bytes // (8 if element == "float64" else 4)
     nodes = [*program.split.loop, *program.split.following]
     sources = dict.fromkeys(free.view_of(n)[0] for node in nodes for n in node.inputs if n.kind == "free")
-    packed, at = [], 0
+    packed: list[Packed] = []
+    at = 0
     for stage in program.stages:
         if not stage.groups:
             continue
@@ -83,4 +90,5 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
         sizes = [p.input.width * len(p.linears) * tile.vectors * lanes for p in tile.passes]
         packed.append(Packed(stage, tile, at, tuple(accumulate(sizes[:-1], initial=0)), sum(sizes)))
         at += tile.panels * sum(sizes)
-    return Layout(program.buffers, tuple(sources), tuple(packed), at, element, lanes)
+    products = dict.fromkeys(p.tile.product(done, element) for p in packed for done in p.tile.passes)
+    return Layout(program.buffers, tuple(sources), tuple(packed), at, tuple(products), element, lanes)

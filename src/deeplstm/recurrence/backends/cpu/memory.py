@@ -88,6 +88,11 @@ class Vectors:
         return value
 
 
+def compute_element(types: Vectors) -> Element:
+    """How accumulators lie in memory."""
+    return "float64" if types.element == "float64" else "float32"
+
+
 def splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
     """A scalar in every lane."""
     vector = ir.VectorType(scalar.type, lanes)
