@@ -19,7 +19,7 @@ from .host import host
 from .kernels import compile_ir, compiled
 from .layout import layout
 from .memory import Element
-from .products import products as kernels_of
+from .shared import shared
 
 Entry = tuple[Tensor, int]
 """What a kernel is told of a buffer: where it is, and the address of a table that has, at place t, the first row of step t."""
@@ -70,7 +70,7 @@ class CompiledLoop:
         self.layout = layout(self.loop, element, host())
         write = lambda: str(emit(self.loop, self.layout))  # noqa: E731
         self.kernel = compiled(identity, write, host()) if identity else compile_ir(write(), host())
-        self.products = [kernels_of(shape, host()) for shape in self.layout.products]
+        self.shared = [shared(library, host()) for library in self.layout.libraries]
         whole_of = {n: product.whole for product in merged for n, _ in product.columns}
         before = {self.loop.places[n].buffer.name: whole_of.get(n, n) for n in split.before}
         self.before = list(before)
@@ -120,7 +120,7 @@ class CompiledLoop:
             tensor, table = buffers[name]
             entries += (tensor.data_ptr(), table)
         entries += [s.data_ptr() for s in sources]
-        entries += [p.table for p in self.products]
+        entries += [s.table for s in self.shared]
         context = self._context(*entries)
         address = ctypes.addressof(context)
         if size:

@@ -4,7 +4,7 @@ What is emitted reads as it runs::
 
     for each thread's rows: for each step: for each stage:
         for each panel of columns: for each block of rows:      (stages with products)
-            the products, in registers -> tile                  (functions of their own, see `products`)
+            the products, in registers -> tile                  (functions that all cells share)
             for each row, for each vector of columns: load, compute, store
         for each row:                                           (stages without)
             for each vector of columns: load, compute, store, reduce
@@ -38,8 +38,7 @@ from .memory import (
     prefetch,
     splat,
 )
-from .packing import emit_packing
-from .products_ir import signature
+from .prepare import emit_prepare
 from .tiles import following
 
 
@@ -69,7 +68,7 @@ def emit(program: Loop, layout: Layout) -> ir.Module:
                 for stage in stages:
                     b.call(stage, [context, t, low, rows])
     b.ret_void()
-    emit_packing(module, layout)
+    emit_prepare(module, layout)
     return module
 
 
@@ -236,7 +235,7 @@ class _StageEmitter:
         for done in tile.passes:
             self.rows.base(self.program.places[done.input].buffer)
         shapes = dict.fromkeys(tile.product(done, self.layout.element) for done in tile.passes)
-        self.tables = {shape: b.inttoptr(self.rows.entry(self.layout.product_at(shape)), PTR) for shape in shapes}
+        self.tables = {shape: b.inttoptr(self.rows.entry(self.layout.library_at(shape)), PTR) for shape in shapes}
         with loop(b, 0, tile.panels, "panel") as panel, _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
             for p, done in enumerate(tile.passes):
                 chunk = tile.chunk(done, types)
@@ -299,7 +298,7 @@ class _StageEmitter:
         ahead = following(b, per_k * size, steps, is_top, is_bottom) if tile.large else []
         shape = tile.product(done, self.layout.element)
         product = b.load(b.gep(self.tables[shape], [self._variant(b.sub(end, row))], source_etype=PTR), typ=PTR)
-        call_at(b, product, signature(shape), [start, row_bytes, weights, accumulators, steps, is_first, *ahead])
+        call_at(b, product, shape.signature, [start, row_bytes, weights, accumulators, steps, is_first, *ahead])
 
     def _variant(self, rows: ir.Value) -> ir.Value:
         """Which of a shape's products is for so many rows; the first one is for a batch of a single row."""

@@ -9,8 +9,9 @@ from ...program import free
 from ...program.graph import Node
 from ...program.stages import Buffer, Loop, Stage
 from .host import Host
-from .memory import Element, Vectors
-from .products_ir import Shape
+from .memory import Element, Vectors, lanes_of
+from .packing_ir import Packing
+from .products_ir import Products
 from .tiles import Tiling, tiling
 
 HEADER = 8
@@ -21,6 +22,10 @@ PER_BUFFER = 2
 """Address, and the address of a table: at place t the number of the first row of step t."""
 
 KERNEL, PREPARE = "run", "prepare"
+
+
+Library = Packing | Products
+"""Functions that a kernel calls, which are compiled together. Its ``repr`` says all that they depend on."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,14 @@ class Layout:
         sources: weights, and what torch computes of them, contiguous, an address each.
         packed: of every stage with products.
         packed_size: elements of all packed weights.
-        products: that are called, the address of each one's table.
+        libraries: that are called, the address of each one's table.
     """
 
     buffers: tuple[Buffer, ...]
     sources: tuple[Node, ...]
     packed: tuple[Packed, ...]
     packed_size: int
-    products: tuple[Shape, ...]
+    libraries: tuple[Library, ...]
     element: Element
     lanes: int
 
@@ -68,17 +73,17 @@ class Layout:
     def source_at(self, node: Node) -> int:
         return HEADER + PER_BUFFER * len(self.buffers) + self.sources.index(node)
 
-    def product_at(self, shape: Shape) -> int:
-        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + self.products.index(shape)
+    def library_at(self, library: Library) -> int:
+        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + self.libraries.index(library)
 
     @property
     def size(self) -> int:
-        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + len(self.products)
+        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + len(self.libraries)
 
 
 def layout(program: Loop, element: Element, host: Host) -> Layout:
     """What a loop's kernel needs to be told."""
-    lanes = host.vector_bytes // (8 if element == "float64" else 4)
+    lanes = lanes_of(element, host)
     nodes = [*program.split.loop, *program.split.following]
     sources = dict.fromkeys(free.view_of(n)[0] for node in nodes for n in node.inputs if n.kind == "free")
     packed: list[Packed] = []
@@ -91,4 +96,5 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
         packed.append(Packed(stage, tile, at, tuple(accumulate(sizes[:-1], initial=0)), sum(sizes)))
         at += tile.panels * sum(sizes)
     products = dict.fromkeys(p.tile.product(done, element) for p in packed for done in p.tile.passes)
-    return Layout(program.buffers, tuple(sources), tuple(packed), at, tuple(products), element, lanes)
+    libraries: tuple[Library, ...] = (Packing(element), *products) if packed else ()
+    return Layout(program.buffers, tuple(sources), tuple(packed), at, libraries, element, lanes)

@@ -20,7 +20,7 @@ from llvmlite import ir
 from . import math
 from .control import accumulate
 from .host import Host
-from .memory import BYTES, I1, I8, I64, PTR, STORED, Element, Vectors, compute_element, prefetch
+from .memory import BYTES, I1, I8, I64, PTR, STORED, Element, Vectors, compute_element, lanes_of, prefetch
 
 MOST_ROWS = 10
 """Rows at once, where registers hold more: each number of rows is a function to compile, and the first cache keeps 8 lines that
@@ -30,9 +30,14 @@ LINE_BYTES = 64
 """What memory brings at once."""
 
 
+def most_rows(vectors: int, host: Host) -> int:
+    """As many as have registers for their sums, beside the weights of a k and a number of a row."""
+    return max(1, min(MOST_ROWS, (host.registers - 1) // vectors - 1))
+
+
 @dataclass(frozen=True)
-class Shape:
-    """What products are compiled for.
+class Products:
+    """The functions of a shape: the first is for the only row of a batch, the others for 1, 2, ... rows.
 
     Attributes:
         element: of rows and weights.
@@ -44,36 +49,24 @@ class Shape:
     vectors: int
     is_large: bool
 
-    def types(self, host: Host) -> Vectors:
-        return Vectors(self.element, host.vector_bytes // (8 if self.element == "float64" else 4))
+    @property
+    def signature(self) -> ir.FunctionType:
+        """``product(rows, row bytes, panel, tile, steps, is_first, ahead...)``: the products of so many steps of K, put into
+        the tile if they are the first ones, else added to what is there.
 
+        Where weights are large, those that lie ``ahead`` bytes further are asked for: of each two steps, a distance for the
+        first and one for the second.
+        """
+        return ir.FunctionType(ir.VoidType(), [PTR, I64, PTR, PTR, I64, I1, *[I64] * (2 * self.is_large)])
 
-def most_rows(vectors: int, host: Host) -> int:
-    """As many as have registers for their sums, beside the weights of a k and a number of a row."""
-    return max(1, min(MOST_ROWS, (host.registers - 1) // vectors - 1))
+    def names(self, host: Host) -> list[str]:
+        return [f"product{rows}" for rows in range(most_rows(self.vectors, host) + 1)]
 
-
-def name_of(rows: int) -> str:
-    """The function for so many rows; 0 is for the only row of a batch."""
-    return f"product{rows}"
-
-
-def signature(shape: Shape) -> ir.FunctionType:
-    """``product(rows, row bytes, panel, tile, steps, is_first, ahead...)``: the products of so many steps of K, put into the
-    tile if they are the first ones, else added to what is there.
-
-    Of each two steps' weights the place to ask for that is ``ahead`` of them, in bytes: of the first and of the second (only
-    where they are large).
-    """
-    return ir.FunctionType(ir.VoidType(), [PTR, I64, PTR, PTR, I64, I1, *[I64] * (2 * shape.is_large)])
-
-
-def emit(shape: Shape, host: Host) -> ir.Module:
-    """The module that has a product for every number of rows."""
-    module = ir.Module(name="deeplstm.products")
-    for rows in range(most_rows(shape.vectors, host) + 1):
-        _Product(module, shape, rows, host).emit()
-    return module
+    def emit(self, host: Host) -> ir.Module:
+        module = ir.Module(name="deeplstm.products")
+        for rows, name in enumerate(self.names(host)):
+            _Product(ir.Function(module, self.signature, name), self, rows, host).emit()
+        return module
 
 
 class _Product:
@@ -83,14 +76,14 @@ class _Product:
     batches do not use that, lest a row's last bits depend on which rows a thread has.
     """
 
-    def __init__(self, module: ir.Module, shape: Shape, rows: int, host: Host) -> None:
-        self.shape, self.types, self.rows = shape, shape.types(host), max(1, rows)
+    def __init__(self, function: ir.Function, shape: Products, rows: int, host: Host) -> None:
+        self.function, self.shape, self.rows = function, shape, max(1, rows)
+        self.types = Vectors(shape.element, lanes_of(shape.element, host))
         self.ways = 1 if rows else max(1, host.registers // 2 // shape.vectors)
         self.unroll = max(2, self.ways)
         self.sums = self.rows * shape.vectors
         self.per_k = shape.vectors * self.types.lanes * BYTES[shape.element]
-        self.function = ir.Function(module, signature(shape), name_of(rows))
-        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
 
     def emit(self) -> None:
         b, types = self.b, self.types

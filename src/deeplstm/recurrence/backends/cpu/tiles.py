@@ -10,7 +10,7 @@ from ...program.graph import Node
 from ...program.stages import Stage
 from .host import Host
 from .memory import BYTES, I64, Element, Vectors
-from .products_ir import Shape, most_rows
+from .products_ir import Products, most_rows
 
 LARGE_BYTES = 1024 * 1024
 """Packed weights of a stage above which they are taken to come from beyond the second cache at every step. Then a panel is
@@ -67,9 +67,9 @@ class Tiling:
     def tile_rows(self) -> int:
         return self.rows * BLOCKS
 
-    def product(self, done: Pass, element: Element) -> Shape:
+    def product(self, done: Pass, element: Element) -> Products:
         """What computes a pass."""
-        return Shape(element, len(done.linears) * self.vectors, self.large)
+        return Products(element, len(done.linears) * self.vectors, self.large)
 
     def place(self, done: Pass, row: ir.Value, b: ir.IRBuilder) -> ir.Value:
         """Where a row's accumulators start in the tile, in vectors."""
