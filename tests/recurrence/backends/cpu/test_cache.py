@@ -46,9 +46,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     compile_it = kernels._object_code
 
-    def counting(text, host):
+    def counting(text, host, optimise):
         texts.append(text)
-        return compile_it(text, host)
+        return compile_it(text, host, optimise)
 
     monkeypatch.setattr(kernels, "_object_code", counting)
     return texts
@@ -89,10 +89,10 @@ from deeplstm import LSTMCell, scan
 from deeplstm.recurrence.backends.cpu import kernels
 
 count, compile_it = 0, kernels._object_code
-def counting(text, host):
+def counting(text, host, optimise):
     global count
     count += 1
-    return compile_it(text, host)
+    return compile_it(text, host, optimise)
 kernels._object_code = counting
 
 torch.manual_seed(0)
@@ -121,9 +121,9 @@ def test_processes_share_kernels(folder):
     together = [start(1), start(2)]  # both may find nothing, and write the same files
     (first, results), (second, others) = map(said, together)
     assert results == others
-    assert 5 in (first, second), "before the loop, forward, backward, after it, sums over rows"
+    assert max(first, second) <= 8 <= first + second, "four parts, products, packing, sums over rows"
     files = sorted(path.name for path in folder.iterdir())
-    assert len(files) == 5
+    assert len(files) == 8
     assert all(name.endswith(".kernel") for name in files)
     later = said(start(3))
     assert later == (0, results), "the text of a kernel is the same in every process"

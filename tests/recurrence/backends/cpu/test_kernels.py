@@ -1,6 +1,7 @@
 """Generated kernels: every cell equals the reference, with its lengths, resets, both directions and gradients."""
 
 import ctypes
+import math
 import threading
 import warnings
 
@@ -11,8 +12,8 @@ from torch import nn
 from checks import assert_same, flat, state_of
 from deeplstm import BackendUnavailable, GRUCell, LSTMCell, RNNCell, backend, scan
 from deeplstm.recurrence import dispatch
-from deeplstm.recurrence.backends.cpu import threads
-from deeplstm.recurrence.backends.cpu.compiled import CompiledLoop
+from deeplstm.recurrence.backends.cpu import space, threads
+from deeplstm.recurrence.backends.cpu.space import Space
 from table import CELLS, SHAPES, Shape, cells, shapes
 
 TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-10}, torch.float32: {"rtol": 1e-3, "atol": 2e-4}}
@@ -377,31 +378,35 @@ def test_the_pool_is_torchs():
 @pytest.mark.parametrize("H", [1, 5, 16, 17])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_nothing_is_written_beside_a_buffer(monkeypatch, dtype, H):
-    """Every buffer is run inside a larger one, whose other bytes must stay."""
-    run, room, spoilt = CompiledLoop.run, 4096, []
+    """All memory lies inside a larger one, whose other bytes must stay, and so must those between values of one block."""
+    room, guards = 4096, []
 
-    def guarded(self, batch, descending, buffers, sources, like):
-        wide, inside = {}, {}
-        for name, (tensor, *rest) in buffers.items():
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in wide:
-                raw = torch.full((storage.nbytes() + 2 * room,), 77, dtype=torch.uint8)
-                raw[room:-room] = torch.empty(0, dtype=torch.uint8).set_(storage)
-                wide[storage.data_ptr()] = (name, raw)
-            raw = wide[storage.data_ptr()][1]
-            first = room // tensor.element_size() + tensor.storage_offset()
-            moved = torch.empty(0, dtype=tensor.dtype).set_(raw.untyped_storage(), first, tensor.shape, tensor.stride())
-            inside[name] = (moved, *rest)
-        run(self, batch, descending, inside, sources, like)
-        for key, (name, raw) in wide.items():
-            if not bool((raw[:room] == 77).all() and (raw[-room:] == 77).all()):
-                spoilt.append(name)
-            for tensor, *_ in buffers.values():
-                if tensor.untyped_storage().data_ptr() == key:
-                    torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).copy_(raw[room:-room])
+    def guarded(size, dtype):
+        raw = torch.full((size * dtype.itemsize + 2 * room,), 77, dtype=torch.uint8)
+        guards.extend([raw[:room], raw[-room:]])
+        return raw[room:-room].view(dtype)
 
-    monkeypatch.setattr(CompiledLoop, "run", guarded)
-    cell = LSTMCell(3, H, norm=True).to(dtype)
-    y, _ = scan(cell, None, torch.randn(4, 3, 3, dtype=dtype), zeros(cell, 3, dtype), noise={}, backend="cpu")
-    y.sum().backward()
-    assert spoilt == []
+    def new_empty(like, *shape, dtype=None):
+        shape = shape[0] if isinstance(shape[0], tuple) else shape
+        return guarded(math.prod(shape), dtype or like.dtype).view(shape)
+
+    def make_block(self, columns, make_block=Space.make_block):
+        block = make_block(self, columns)
+        left, start = block.view(torch.uint8), 0
+        for _, width in columns:
+            start += self.rows * width * block.element_size()
+            guards.append(left[start : start + space.SKEW_BYTES])
+            start += space.SKEW_BYTES
+        assert start == left.numel()
+        return block
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
+    monkeypatch.setattr(space.POOL, "take", lambda size: guarded(size, torch.uint8))
+    monkeypatch.setattr(Space, "make_block", make_block)
+    for cell, resets in ((LSTMCell(3, H, norm=True), None), (GRUCell(3, H, gate_layers=(5,)), torch.rand(4, 3) < 0.5)):
+        x = torch.randn(4, 3, 3, dtype=dtype, requires_grad=True)
+        state = zeros(cell, 3, dtype)
+        y, _ = scan(cell.to(dtype), None, x, state, noise={}, resets=resets, backend="cpu")
+        y.sum().backward()
+    assert len(guards) > 40
+    assert all(bool((guard == 77).all()) for guard in guards)

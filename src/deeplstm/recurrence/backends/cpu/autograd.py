@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +15,10 @@ from ...call import Call
 from ...state import map_state, tensors_of
 from .. import reference
 from . import batch as batches
-from .batch import Batch
-from .compiled import Entry, at_all_steps, at_slots, at_steps
-from .flat import columns, new_rows
+from .batch import Batch, Table
+from .compiled import Entry
 from .programs import Programs, Wanted
+from .space import Space, reused_rows
 
 Tensors = Sequence[Tensor]
 
@@ -87,123 +88,126 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
     """Run the forward loop. Returns ([y, final states..., traces...], what the backward needs)."""
     states, initials, weights = job.parts(others)
     program, batch, descending = job.programs.forward(job.wanted), job.batch, job.call.reverse
-    loop, step = program.loop, job.programs.step
+    step = job.programs.step
     x = batch.enter(x)
     of_weights = dict(zip(step.weights.values(), weights, strict=True))
-    buffers: dict[str, Entry] = {"x": at_steps(x, batch)}
-    rows: dict[str, Tensor] = {"x": x}
-    _noise(job, program.needs, buffers, rows)
+    space, elsewhere = Space(x, batch.rows), _Elsewhere(batch)
+    space.put("x", x)
+    _noise(job, program.needs, space, elsewhere)
+    block = [space.make_block(program.block)] if program.block else []
+    passing = [space.make_block(program.passing)] if program.passing else []
+    for buffer in program.loose:
+        space.make(buffer.name, buffer.width, buffer.is_bool)
     if program.before is not None:
-        before = program.before.run(rows, of_weights, batch.rows, x)
-        rows |= before
-        buffers |= {name: at_steps(t, batch) for name, t in before.items()}
+        program.before.run(space, of_weights)
     all_slots, tables = [], []
     for n, state in enumerate(states):
         is_read_later = job.wanted.gradient or job.wanted.resets or program.after is not None or n in program.direct
         table = batch.slots if is_read_later else batch.turns
-        slots = x.new_empty(batch.B + (batch.rows if is_read_later else batch.B), state.shape[1])
+        rows = batch.B + (batch.rows if is_read_later else batch.B)
+        leaves = n in program.direct
+        slots = x.new_empty(rows, state.shape[1]) if leaves else reused_rows(x, rows, state.shape[1])
         batch.begin(slots, batch.sorted(state), table, descending)
-        buffers[f"state{n}"], buffers[f"next state{n}"] = at_slots(slots, table, descending)
+        elsewhere.slots(f"state{n}", f"next state{n}", slots, table, descending)
         all_slots.append(slots)
         tables.append(table)
     past: list[Tensor] = []
     if initials:
         past = [x.new_empty(batch.rows, s.shape[1]) for s in states]
         started = [batch.sorted(initial) for initial in initials]
-        _resets(job, "state", [at_steps(p, batch) for p in past], started, buffers)
-    for node, place in program.kept.items():
-        name = place.buffer.name
-        if name not in rows:
-            rows[name] = new_rows(x, batch.rows, place.buffer.width, node.is_bool)
-            buffers[name] = at_steps(rows[name], batch)
-    loop.run(batch, descending, buffers, of_weights, x)
+        _resets(job, "state", past, started, space, elsewhere)
+    program.loop.run(batch, descending, space.at, elsewhere.at, of_weights, x)
 
     places = program.kept
     if program.after is not None:
         for n, node in enumerate(step.states):
             if node.name in program.needs:
-                rows[node.name] = past[n] if past else _read(batch, all_slots[n], descending)
+                space.put(node.name, past[n] if past else _read(batch, all_slots[n], descending))
         for node in program.new:
             if node.name in program.needs:
-                rows[node.name] = _written(batch, all_slots[step.new.index(node)], descending)
-        rows |= program.after.run(rows, of_weights, batch.rows, x)
+                space.put(node.name, _written(batch, all_slots[step.new.index(node)], descending))
+        program.after.run(space, of_weights)
         places = {**places, **program.after.places}
     results = [
         _written(batch, all_slots[found], descending)
         if isinstance(found, int)
-        else columns(rows, places[found], found.width)
+        else space.tensor(places[found].buffer.name, places[found].column, found.width)
         for found in program.direct
     ]
     shown = 1 + len(job.wanted.trace)
-    y, *traces = (batch.leave(r if r.is_contiguous() else r.contiguous()) for r in results[:shown])
+    y, *traces = (batch.leave(_own(r, [*block, *passing])) for r in results[:shown])
     finals = [batch.unsorted(batch.end(s, t, descending)) for s, t in zip(all_slots, tables, strict=True)]
-    saved = [rows[program.kept[whole.nodes[0][0]].buffer.name] for whole in program.wholes]
-    return [y, *finals, *traces], [x, *all_slots, *past, *saved, *results[shown:]]
+    return [y, *finals, *traces], [x, *all_slots, *past, *block, *results[shown:]]
 
 
 def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Run the backward loop. Returns the gradients of x, states and weights."""
     program, batch, descending = job.programs.backward(job.wanted), job.batch, not job.call.reverse
-    loop, step = program.loop, job.programs.step
+    step = job.programs.step
     states, initials, weights = job.parts(inputs[1:])
     of_weights = dict(zip(step.weights.values(), weights, strict=True))
     given = iter(keep)
     x = next(given)
     all_slots = [next(given) for _ in states]
     past = [next(given) for _ in initials]
-    rows = {step.x.name: x}
-    rows |= {whole.name: next(given) for whole in program.wholes}
-    rows |= {node.name: next(given) for node in program.apart}
+    space, elsewhere = Space(x, batch.rows), _Elsewhere(batch)
+    space.put(step.x.name, x)
+    if program.block:
+        space.put_block(next(given), program.block)
+    for node in program.apart:
+        space.put(node.name, next(given))
     upstreams = zip((step.dy, *step.dmarks.values()), (upstream[0], *upstream[1 + job.states :]), strict=True)
     for node, gradient in upstreams:
-        rows[node.name] = x.new_zeros(batch.rows, node.width) if gradient is None else batch.enter(gradient)
-    buffers: dict[str, Entry] = {name: at_steps(tensor, batch) for name, tensor in rows.items()}
-    _noise(job, program.needs, buffers, rows)
+        space.put(node.name, x.new_zeros(batch.rows, node.width) if gradient is None else batch.enter(gradient))
+    passing = [space.make_block(program.passing)] if program.passing else []
+    for buffer in program.loose:
+        space.make(buffer.name, buffer.width, buffer.is_bool)
+    _noise(job, program.needs, space, elsewhere)
     for n, node in enumerate(step.states):
-        read, write = at_slots(all_slots[n], batch.slots, job.call.reverse)
-        buffers[node.name] = at_steps(past[n], batch) if past else read
-        if node.name in program.needs:
-            rows[node.name] = past[n] if past else _read(batch, all_slots[n], job.call.reverse)
         new = step.new[n]
-        if not new.is_leaf:
-            buffers[new.name] = write
-            if new.name in program.needs:
-                rows[new.name] = _written(batch, all_slots[n], job.call.reverse)
+        elsewhere.slots(node.name, new.name, all_slots[n], batch.slots, job.call.reverse)
+        if past:
+            elsewhere.steps(node.name, past[n])
+        if node.name in program.needs:
+            space.put(node.name, past[n] if past else _read(batch, all_slots[n], job.call.reverse))
+        if new.name in program.needs and not new.is_leaf:
+            space.put(new.name, _written(batch, all_slots[n], job.call.reverse))
     if program.before is not None:
-        before = program.before.run(rows, of_weights, batch.rows, x)
-        rows |= before
-        buffers |= {name: at_steps(t, batch) for name, t in before.items()}
+        program.before.run(space, of_weights)
     carries = []
     for n, state in enumerate(states):
         carry = x.new_empty(2 * batch.B, state.shape[1])
         final = upstream[1 + n]
         batch.begin(carry, None if final is None else batch.sorted(final), batch.turns, descending)
         carries.append(carry)
-        buffers[f"dnew{n}"], buffers[f"next dnew{n}"] = at_slots(carry, batch.turns, descending)
+        elsewhere.slots(f"dnew{n}", f"next dnew{n}", carry, batch.turns, descending)
     dinitials = [x.new_zeros(batch.B, i.shape[1]) for i in initials]
     if initials:
-        _resets(job, "dnew", None, dinitials, buffers)
-    for node, place in program.kept.items():
-        tensor = new_rows(x, batch.rows, node.width, node.is_bool)
-        rows[place.buffer.name], buffers[place.buffer.name] = tensor, at_steps(tensor, batch)
+        _resets(job, "dnew", None, dinitials, space, elsewhere)
     totals = []
     for width, nodes in program.totals.items():
-        block = x.new_zeros(len(nodes), batch.B, width)
+        # a row more than there are, lest all of them lie in the same places of the cache
+        block = x.new_zeros(len(nodes), batch.B + 1, width)
         totals.append((nodes, block))
-        buffers |= {
-            loop.loop.totals[n].name: at_all_steps(t, batch) for n, t in zip(nodes, block.unbind(), strict=True)
-        }
-    loop.run(batch, descending, buffers, of_weights, x)
+        for node, total in zip(nodes, block.unbind(), strict=True):
+            elsewhere.every_step(program.loop.loop.totals[node].name, total)
+    program.loop.run(batch, descending, space.at, elsewhere.at, of_weights, x)
 
     if program.after is not None:
-        rows |= program.after.run(rows, of_weights, batch.rows, x)
-    known = of_weights | {node: columns(rows, place, node.width) for node, place in program.places.items()}
+        program.after.run(space, of_weights)
+    known = dict(of_weights)
+    for node, place in program.places.items():
+        known[node] = space.tensor(place.buffer.name, place.column, node.width)
     for nodes, block in totals:
-        known |= dict(zip(nodes, (block.squeeze(1) if batch.B == 1 else block.sum(1)).unbind(), strict=True))
+        known |= dict(zip(nodes, (block[:, 0] if batch.B == 1 else block.sum(1)).unbind(), strict=True))
     results = dict(zip(program.results, program.sums(*[known[n] for n in program.known]), strict=True))
     dx = None
     if job.wanted.x:
-        dx = x.new_zeros(inputs[0].shape) if program.dx is None else batch.leave(results[program.dx].contiguous())
+        dx = (
+            x.new_zeros(inputs[0].shape)
+            if program.dx is None
+            else batch.leave(_own(results[program.dx], [*keep, *passing]))
+        )
     dstates = [batch.unsorted(batch.end(carry, batch.turns, descending)) for carry in carries]
     dweights: list[Tensor | None] = []
     for name, weight in zip(job.names, weights, strict=True):
@@ -216,30 +220,64 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     return [dx, *dstates, *(batch.unsorted(d) for d in dinitials), *dweights]
 
 
-def _noise(job: Job, needed: Collection[str], buffers: dict[str, Entry], rows: dict[str, Tensor]) -> None:
+class _Elsewhere:
+    """Buffers that have no rows for every step of their own, and what keeps them in memory."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.at: dict[str, Entry] = {}
+        self._held: list[Tensor] = []
+
+    def _put(self, name: str, tensor: Tensor, table: int) -> None:
+        self.at[name] = tensor.data_ptr(), table
+        self._held.append(tensor)
+
+    def slots(self, read: str, written: str, slots: Tensor, table: Table, descending: bool) -> None:
+        """Of a carried value: what a step reads, and what it writes."""
+        first, second = (written, read) if descending else (read, written)
+        self._put(first, slots, table.address)
+        self._put(second, slots, table.address + ctypes.sizeof(ctypes.c_int64))
+
+    def steps(self, name: str, rows: Tensor) -> None:
+        """Rows of every step, (rows, n)."""
+        self._put(name, rows, self.batch.steps.address)
+
+    def every_step(self, name: str, rows: Tensor) -> None:
+        """Rows of the batch that are the same at every step, (B, n)."""
+        self._put(name, rows, self.batch.zeros.address)
+
+
+def _noise(job: Job, needed: Collection[str], space: Space, elsewhere: _Elsewhere) -> None:
     """Masks: those that are the same at every step are spread over all rows only for what comes before and after the loop."""
     batch = job.batch
     for name, node in job.programs.step.noise.items():
         mask = (job.call.noise or {})[name]
         if mask.shape[0] == 1:
             one = batch.sorted(mask[0]).contiguous()
-            buffers[node.name] = at_all_steps(one, batch)
+            elsewhere.every_step(node.name, one)
             if node.name in needed:
-                rows[node.name] = batch.every_step(one)
+                space.put(node.name, batch.every_step(one))
         else:
-            rows[node.name] = batch.enter(mask)
-            buffers[node.name] = at_steps(rows[node.name], batch)
+            space.put(node.name, batch.enter(mask))
 
 
-def _resets(job: Job, name: str, written: Sequence[Entry] | None, initial: Tensors, buffers: dict[str, Entry]) -> None:
+def _resets(
+    job: Job, name: str, past: Sequence[Tensor] | None, initial: Tensors, space: Space, elsewhere: _Elsewhere
+) -> None:
     """What a loop with resets reads and writes beside its carried values."""
     assert job.call.resets is not None
-    buffers["resets"] = at_steps(job.batch.enter(job.call.resets[..., None]), job.batch)
+    space.put("resets", job.batch.enter(job.call.resets[..., None]))
     for n, tensor in enumerate(initial):
-        buffers[f"past {name}{n}"] = buffers[f"{name}{n}"]
-        buffers[f"initial {name}{n}"] = at_all_steps(tensor, job.batch)
-        if written is not None:
-            buffers[f"{name}{n}"] = written[n]
+        elsewhere.at[f"past {name}{n}"] = elsewhere.at[f"{name}{n}"]
+        elsewhere.every_step(f"initial {name}{n}", tensor)
+        if past is not None:
+            elsewhere.steps(f"{name}{n}", past[n])
+
+
+def _own(rows: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """Rows that leave the call: in one piece, and not part of what is kept."""
+    shared = {t.untyped_storage().data_ptr() for t in others}
+    return rows.clone() if rows.untyped_storage().data_ptr() in shared else rows.contiguous()
 
 
 def _read(batch: Batch, slots: Tensor, descending: bool) -> Tensor:

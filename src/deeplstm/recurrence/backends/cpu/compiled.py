@@ -1,4 +1,4 @@
-"""A loop compiled for the host, and how it is given its memory."""
+"""A loop compiled for the host, and how it is told where its memory lies."""
 
 from __future__ import annotations
 
@@ -13,31 +13,19 @@ from ...program.interpret import Product, straight_line
 from ...program.split import Split
 from ...program.stages import Columns, stages
 from . import threads
-from .batch import Batch, Table
+from .batch import Batch
 from .emit import emit
 from .host import host
 from .kernels import compile_ir, compiled
 from .layout import layout
-from .memory import Element
+from .memory import BYTES, Element
+from .shared import shared
 
-Entry = tuple[Tensor, int]
-"""What a kernel is told of a buffer: where it is, and the address of a table that has, at place t, the first row of step t."""
+Entry = tuple[int, int]
+"""Addresses: of a buffer, and of a table that has, at place t, the first row of step t."""
 
-
-def at_steps(rows: Tensor, batch: Batch) -> Entry:
-    """Rows of every step, (rows, n)."""
-    return rows, batch.steps.address
-
-
-def at_all_steps(rows: Tensor, batch: Batch) -> Entry:
-    """Rows of the batch that are the same at every step, (B, n)."""
-    return rows, batch.zeros.address
-
-
-def at_slots(slots: Tensor, table: Table, descending: bool) -> tuple[Entry, Entry]:
-    """Of a carried value: what a step reads, and what it writes."""
-    read, write = (slots, table.address), (slots, table.address + ctypes.sizeof(ctypes.c_int64))
-    return (write, read) if descending else (read, write)
+SKEW_BYTES = 64
+"""Between values that lie side by side; see `space.SKEW_BYTES`."""
 
 
 class CompiledLoop:
@@ -67,32 +55,41 @@ class CompiledLoop:
         self.layout = layout(self.loop, element, host())
         write = lambda: str(emit(self.loop, self.layout))  # noqa: E731
         self.kernel = compiled(identity, write, host()) if identity else compile_ir(write(), host())
+        self.shared = [shared(library, host()) for library in self.layout.libraries]
         self.known = needed(self.layout.sources, weights)
         self._sources = straight_line(self.layout.sources, self.known, dtype=getattr(torch, element))
         totals = set(self.loop.totals.values())
-        self.scratch = [b for b in self.loop.buffers if not b.steps and b not in totals]
-        self.names = [b.name for b in self.layout.buffers]
+        self._scratch, self._scratch_width = [], 0  # bytes a row before each, in the order of the buffers
+        for buffer in self.layout.buffers:
+            if not buffer.steps and buffer not in totals:
+                self._scratch.append(self._scratch_width)
+                self._scratch_width += buffer.width * BYTES["bool" if buffer.is_bool else element]
+        self.names = [b.name for b in self.layout.buffers if b.steps or b in totals]
         linears = [n for p in self.layout.packed for group in p.stage.groups.values() for n in group]
         stored = sum(p.buffer.width for s in self.loop.stages for _, p in (*s.stores, *s.totals))
         self.work_per_row = sum(n.args[0].width * n.width for n in linears) + 20 * stored
         self._context = ctypes.c_int64 * self.layout.size
 
     def run(
-        self, batch: Batch, descending: bool, buffers: dict[str, Entry], weights: Mapping[Node, Tensor], like: Tensor
+        self,
+        batch: Batch,
+        descending: bool,
+        at: Mapping[str, int],
+        others: Mapping[str, Entry],
+        weights: Mapping[Node, Tensor],
+        like: Tensor,
     ) -> None:
         """Run the loop.
 
         Args:
             batch: which rows have which steps.
             descending: from the last step to the first.
-            buffers: every buffer that is not only used inside the loop.
+            at: addresses of rows of all steps, by name.
+            others: the buffers that lie otherwise.
             weights: at least those that are ``known``.
             like: of the dtype that is computed with.
         """
-        B, size = batch.B, self.layout.packed_size
-        for b in self.scratch:
-            scratch = like.new_empty((B, b.width), dtype=torch.bool if b.is_bool else like.dtype)
-            buffers[b.name] = at_all_steps(scratch, batch)
+        B, size, steps = batch.B, self.layout.packed_size, batch.steps.address
         sources = [s.contiguous() for s in self._sources(*[weights[n] for n in self.known])]
         packed = like.new_empty(size)
         bounds = threads.share(batch.rows * self.work_per_row, B, batch.counts)
@@ -109,9 +106,15 @@ class CompiledLoop:
             parts,
         ]
         for name in self.names:
-            tensor, table = buffers[name]
-            entries += (tensor.data_ptr(), table)
+            entries += others.get(name) or (at[name], steps)
+        if self._scratch:
+            scratch = like.new_empty(B * self._scratch_width + SKEW_BYTES * len(self._scratch), dtype=torch.uint8)
+            start, zeros = scratch.data_ptr(), batch.zeros.address
+            for width in self._scratch:
+                entries += (start + B * width, zeros)
+                start += SKEW_BYTES
         entries += [s.data_ptr() for s in sources]
+        entries += [s.table for s in self.shared]
         context = self._context(*entries)
         address = ctypes.addressof(context)
         if size:

@@ -50,6 +50,18 @@ def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     return b.select(b.icmp_signed("<", x, y), x, y)
 
 
+class _At:
+    """A function that lies at an address, for `ir.IRBuilder.call`."""
+
+    def __init__(self, address: ir.Value, signature: ir.FunctionType) -> None:
+        self.type, self.function_type, self.get_reference = address.type, signature, address.get_reference
+
+
+def call_at(b: ir.IRBuilder, address: ir.Value, signature: ir.FunctionType, arguments: Sequence[ir.Value]) -> None:
+    """Call a function that another module has."""
+    b.call(_At(address, signature), arguments)
+
+
 def accumulate(
     b: ir.IRBuilder,
     steps: ir.Value,

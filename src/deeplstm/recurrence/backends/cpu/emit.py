@@ -4,7 +4,7 @@ What is emitted reads as it runs::
 
     for each thread's rows: for each step: for each stage:
         for each panel of columns: for each block of rows:      (stages with products)
-            the products, in registers -> tile
+            the products, in registers -> tile                  (functions that all cells share)
             for each row, for each vector of columns: load, compute, store
         for each row:                                           (stages without)
             for each vector of columns: load, compute, store, reduce
@@ -21,11 +21,25 @@ from ...program import free
 from ...program.graph import Node
 from ...program.stages import RESETS, Buffer, Loop, Place, Stage
 from . import math
-from .control import least, loop
+from .control import call_at, least, loop
 from .layout import IS_SINGLE, KERNEL, PACKED, PER_BUFFER, Layout
-from .memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, lanes_below, prefetch, splat
-from .packing import emit_packing
-from .tiles import Tiling, compute_element, following, product
+from .memory import (
+    BYTES,
+    I1,
+    I8,
+    I32,
+    I64,
+    PTR,
+    STORED,
+    Element,
+    Vectors,
+    compute_element,
+    lanes_below,
+    prefetch,
+    splat,
+)
+from .prepare import emit_prepare
+from .tiles import following
 
 
 def emit(program: Loop, layout: Layout) -> ir.Module:
@@ -54,7 +68,7 @@ def emit(program: Loop, layout: Layout) -> ir.Module:
                 for stage in stages:
                     b.call(stage, [context, t, low, rows])
     b.ret_void()
-    emit_packing(module, layout)
+    emit_prepare(module, layout)
     return module
 
 
@@ -147,23 +161,6 @@ class _StageEmitter:
         self.packed = next((p for p in layout.packed if p.stage is stage), None)
         self.tile = None if self.packed is None else self.packed.tile
         self.is_masked = stage.width % layout.lanes != 0
-        self.products = [] if self.tile is None else self._product_functions(self.tile)
-
-    def _product_functions(self, tile: Tiling) -> list[list[ir.Function]]:
-        """Of each pass, by number of rows; passes of one shape share them."""
-        made: dict[tuple[int, int, int], list[ir.Function]] = {}
-        found = []
-        for p, done in enumerate(tile.passes):
-            row_bytes = self.program.places[done.input].buffer.width * BYTES[self.layout.element]
-            key = (len(done.linears), done.input.width, row_bytes)
-            if key not in made:
-                name = f"stage{self.number}.product{p}.rows"
-                made[key] = [
-                    product(self.module, f"{name}{n}", done, tile, n, row_bytes, self.types, self.layout.element)
-                    for n in range(tile.rows + 1)
-                ]
-            found.append(made[key])
-        return found
 
     def emit(self) -> ir.Function:
         name = f"stage{self.number}"
@@ -237,6 +234,8 @@ class _StageEmitter:
             self.rows.base(place.buffer)
         for done in tile.passes:
             self.rows.base(self.program.places[done.input].buffer)
+        shapes = dict.fromkeys(tile.product(done, self.layout.element) for done in tile.passes)
+        self.tables = {shape: b.inttoptr(self.rows.entry(self.layout.library_at(shape)), PTR) for shape in shapes}
         with loop(b, 0, tile.panels, "panel") as panel, _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
             for p, done in enumerate(tile.passes):
                 chunk = tile.chunk(done, types)
@@ -284,44 +283,39 @@ class _StageEmitter:
         assert tile is not None
         assert packed is not None
         done, (top, bottom), (row, end) = tile.passes[p], tile_rows, block
+        size = BYTES[self.layout.element]
         per_k = len(done.linears) * tile.vectors * types.lanes
         at = b.add(b.mul(panel, I64(packed.panel)), I64(packed.start + packed.passes[p]))
         at = b.add(at, b.mul(k, I64(per_k)))
         weights = b.gep(
             b.inttoptr(self.rows.entry(PACKED), PTR), [at], source_etype=STORED[self.layout.element], name="weights"
         )
-        start = self.rows.at(self.program.places[done.input], row, k)
-        offset = b.mul(b.add(b.sub(row, top), I64(done.first * tile.tile_rows)), I64(tile.vectors))
-        accumulators = b.gep(self.scratch, [offset], source_etype=types.type)
-        is_top, is_bottom = b.icmp_signed("==", row, top), b.icmp_signed("==", end, bottom)
-        asked = following(b, weights, per_k, steps, is_top, is_bottom, types) if tile.large else []
+        source = self.program.places[done.input]
+        start, row_bytes = self.rows.at(source, row, k), I64(source.buffer.width * size)
+        accumulators = b.gep(self.scratch, [tile.place(done, b.sub(row, top), b)], source_etype=types.type)
         is_first = b.icmp_signed("==", k, I64(0))
-        self._by_rows(b.sub(end, row), p, [start, weights, accumulators, steps, is_first, *asked])
+        is_top, is_bottom = b.icmp_signed("==", row, top), b.icmp_signed("==", end, bottom)
+        ahead = following(b, per_k * size, steps, is_top, is_bottom) if tile.large else []
+        shape = tile.product(done, self.layout.element)
+        product = b.load(b.gep(self.tables[shape], [self._variant(b.sub(end, row))], source_etype=PTR), typ=PTR)
+        call_at(b, product, shape.signature, [start, row_bytes, weights, accumulators, steps, is_first, *ahead])
 
-    def _by_rows(self, rows: ir.Value, p: int, arguments: list[ir.Value]) -> None:
-        """Call the product for this number of rows; 0 is the one for a batch of a single row."""
-        b, tile = self.b, self.tile
-        assert tile is not None
-        after = b.append_basic_block("done")
+    def _variant(self, rows: ir.Value) -> ir.Value:
+        """Which of a shape's products is for so many rows; the first one is for a batch of a single row."""
+        b = self.b
         is_single = b.icmp_signed("!=", self.rows.entry(IS_SINGLE), I64(0))
-        switch = b.switch(b.select(is_single, I64(0), rows), after)
-        for r in range(tile.rows + 1):
-            block = b.append_basic_block(f"rows{r}")
-            switch.add_case(I64(r), block)
-            b.position_at_end(block)
-            b.call(self.products[p][r], arguments)
-            b.branch(after)
-        b.position_at_end(after)
+        return b.select(is_single, I64(0), rows)
 
     def _from_tile(self, scratch: ir.Value, r: ir.Value, v: ir.Value) -> Callable[[Node], ir.Value | None]:
         b, tile, types = self.b, self.tile, self.types
         assert tile is not None
-        index = {n: done.first + i for done in tile.passes for i, n in enumerate(done.linears)}
+        index = {n: (done, i) for done in tile.passes for i, n in enumerate(done.linears)}
 
         def accumulator(node: Node) -> ir.Value | None:
             if node not in index:
                 return None
-            at = b.add(b.mul(b.add(I64(index[node] * tile.tile_rows), r), I64(tile.vectors)), v)
+            done, i = index[node]
+            at = b.add(tile.place(done, r, b), b.add(I64(i * tile.vectors), v))
             return types.load(b, b.gep(scratch, [at], source_etype=types.type), compute_element(types))
 
         return accumulator

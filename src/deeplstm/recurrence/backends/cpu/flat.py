@@ -7,7 +7,6 @@ cache while each panel of weights passes by. The bits of a row do not depend on 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from ...program.stages import Buffer, Columns, Place
 from . import batch as batches
 from .compiled import CompiledLoop
 from .memory import BYTES, Element
+from .space import Space
 
 CACHED_BYTES = 384 * 1024
 """Rows that a thread goes through at a time, the widest that a product reads; the weights pass by once for all of them."""
@@ -61,24 +61,15 @@ class Flat:
         widest = max((i.width for s in self.compiled.loop.stages for i in s.groups), default=1)
         self._most = min(MOST_ROWS, max(FEWEST_ROWS, CACHED_BYTES // (widest * BYTES[element])))
 
-    def run(
-        self, given: Mapping[str, Tensor], weights: Mapping[Node, Tensor], rows: int, like: Tensor
-    ) -> dict[str, Tensor]:
-        """(rows, n) each, by name, of at least ``reads`` -> of all that is written."""
-        batch = batches.blocks(rows, self._most, torch.get_num_threads())
-        at = batch.steps.address
-        made = {b.name: new_rows(like, rows, b.width, b.is_bool) for b in self._made}
-        buffers: dict[str, Any] = {name: (given[name], at) for name in self.reads}
-        buffers |= {name: (tensor, at) for name, tensor in made.items()}
-        self.compiled.run(batch, False, buffers, weights, like)
-        return made
+    def run(self, space: Space, weights: Mapping[Node, Tensor]) -> None:
+        """Compute what is written; where nobody has said yet where it lies, it gets memory that may leave the call."""
+        for buffer in self._made:
+            if buffer.name not in space:
+                space.make(buffer.name, buffer.width, buffer.is_bool)
+        batch = batches.blocks(space.rows, self._most, torch.get_num_threads())
+        self.compiled.run(batch, False, space.at, {}, weights, space.like)
 
-
-def new_rows(like: Tensor, rows: int, width: int, is_bool: bool = False) -> Tensor:
-    return like.new_empty((rows, width), dtype=torch.bool if is_bool else like.dtype)
-
-
-def columns(rows: Mapping[str, Tensor], place: Place, width: int) -> Tensor:
-    """What lies at a place."""
-    whole = rows[place.buffer.name]
-    return whole if whole.shape[1] == width else whole.narrow(1, place.column, width)
+    @property
+    def block(self) -> list[tuple[str, int]]:
+        """What is written, but for masks: names and widths."""
+        return [(b.name, b.width) for b in self._made if not b.is_bool]

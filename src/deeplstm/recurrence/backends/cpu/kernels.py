@@ -72,11 +72,20 @@ def compiled(identity: str, emit: Callable[[], str], host: Host) -> Kernel:
 
 
 def machine_code(
-    identity: str, emit: Callable[[], str], host: Host, known: WeakValueDictionary[str, T], made_of: Callable[[Any], T]
+    identity: str,
+    emit: Callable[[], str],
+    host: Host,
+    known: WeakValueDictionary[str, T],
+    made_of: Callable[[Any], T],
+    *,
+    optimise: bool = True,
 ) -> T:
     """What is made of the engine that goes by a name: in use already, from the cache, or compiled from what ``emit`` writes.
 
-    ``identity`` says everything that the module depends on, but for this package's own code and the host.
+    Args:
+        identity: says everything that the module depends on, but for this package's own code and the host.
+        optimise: whether LLVM rewrites it before it chooses instructions. What is written as it shall run compiles in half the
+            time without.
     """
     key = cache.key_of(
         sys.modules["deeplstm"].__version__,
@@ -97,7 +106,7 @@ def machine_code(
         if found is None:
             code = cache.load(key)
             if code is None:
-                code = _object_code(_with_attributes(emit(), host), host)
+                code = _object_code(_with_attributes(emit(), host), host, optimise)
                 cache.store(key, code)
             found = known[key] = made_of(_loaded(code, host))
         return found
@@ -111,22 +120,24 @@ def _sources() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def assembly(text: str, host: Host) -> str:
+def assembly(text: str, host: Host, *, optimise: bool = True) -> str:
     """What a module is in the processor's language, to read."""
     with _lock:
         machine = _machine(host)
-        return str(machine.emit_assembly(_optimised(_with_attributes(text, host), machine)))
+        return str(machine.emit_assembly(_module(_with_attributes(text, host), machine, optimise)))
 
 
-def _object_code(text: str, host: Host) -> bytes:
+def _object_code(text: str, host: Host, optimise: bool) -> bytes:
     machine = _machine(host)
-    return bytes(machine.emit_object(_optimised(text, machine)))
+    return bytes(machine.emit_object(_module(text, machine, optimise)))
 
 
-def _optimised(text: str, machine: Any) -> Any:
+def _module(text: str, machine: Any, optimise: bool) -> Any:
     # a context of its own, since an engine may be let go while another thread compiles
     module = llvm.parse_assembly(text, llvm.create_context())
     module.verify()
+    if not optimise:
+        return module
     options = llvm.create_pipeline_tuning_options()
     for name, value in _TUNING.items():
         setattr(options, name, value)

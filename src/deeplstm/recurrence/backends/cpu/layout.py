@@ -9,7 +9,9 @@ from ...program import free
 from ...program.graph import Node
 from ...program.stages import Buffer, Loop, Stage
 from .host import Host
-from .memory import Element, Vectors
+from .memory import Element, Vectors, lanes_of
+from .packing_ir import Packing
+from .products_ir import Products
 from .tiles import Tiling, tiling
 
 HEADER = 8
@@ -20,6 +22,10 @@ PER_BUFFER = 2
 """Address, and the address of a table: at place t the number of the first row of step t."""
 
 KERNEL, PREPARE = "run", "prepare"
+
+
+Library = Packing | Products
+"""Functions that a kernel calls, which are compiled together. Its ``repr`` says all that they depend on."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,14 @@ class Layout:
         sources: weights, and what torch computes of them, contiguous, an address each.
         packed: of every stage with products.
         packed_size: elements of all packed weights.
+        libraries: that are called, the address of each one's table.
     """
 
     buffers: tuple[Buffer, ...]
     sources: tuple[Node, ...]
     packed: tuple[Packed, ...]
     packed_size: int
+    libraries: tuple[Library, ...]
     element: Element
     lanes: int
 
@@ -65,17 +73,21 @@ class Layout:
     def source_at(self, node: Node) -> int:
         return HEADER + PER_BUFFER * len(self.buffers) + self.sources.index(node)
 
+    def library_at(self, library: Library) -> int:
+        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + self.libraries.index(library)
+
     @property
     def size(self) -> int:
-        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources)
+        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + len(self.libraries)
 
 
 def layout(program: Loop, element: Element, host: Host) -> Layout:
     """What a loop's kernel needs to be told."""
-    lanes = host.vector_bytes // (8 if element == "float64" else 4)
+    lanes = lanes_of(element, host)
     nodes = [*program.split.loop, *program.split.following]
     sources = dict.fromkeys(free.view_of(n)[0] for node in nodes for n in node.inputs if n.kind == "free")
-    packed, at = [], 0
+    packed: list[Packed] = []
+    at = 0
     for stage in program.stages:
         if not stage.groups:
             continue
@@ -83,4 +95,9 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
         sizes = [p.input.width * len(p.linears) * tile.vectors * lanes for p in tile.passes]
         packed.append(Packed(stage, tile, at, tuple(accumulate(sizes[:-1], initial=0)), sum(sizes)))
         at += tile.panels * sum(sizes)
-    return Layout(program.buffers, tuple(sources), tuple(packed), at, element, lanes)
+    products = dict.fromkeys(p.tile.product(done, element) for p in packed for done in p.tile.passes)
+    libraries: tuple[Library, ...] = (Packing(element), *products) if packed else ()
+    totals = set(program.totals.values())
+    # those that are only used inside a loop come last
+    buffers = tuple(sorted(program.buffers, key=lambda b: not b.steps and b not in totals))
+    return Layout(buffers, tuple(sources), tuple(packed), at, libraries, element, lanes)

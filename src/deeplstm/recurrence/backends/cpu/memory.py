@@ -7,6 +7,8 @@ from typing import Literal
 
 from llvmlite import ir
 
+from .host import Host
+
 Element = Literal["float32", "float64", "bfloat16", "bool"]
 
 I1, I8, I16, I32, I64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
@@ -86,6 +88,16 @@ class Vectors:
             bits = b.select(b.fcmp_unordered("uno", value, value), quiet, rounded)
             return b.trunc(b.lshr(bits, _splat(integers, 16)), _like(value.type, I16))
         return value
+
+
+def lanes_of(element: Element, host: Host) -> int:
+    """Numbers in a vector."""
+    return host.vector_bytes // (8 if element == "float64" else 4)
+
+
+def compute_element(types: Vectors) -> Element:
+    """How accumulators lie in memory."""
+    return "float64" if types.element == "float64" else "float32"
 
 
 def splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:

@@ -19,6 +19,7 @@ from torch import Tensor, library, nn
 
 from ...call import Call
 from ...state import tensors_of
+from .space import block_size
 
 if TYPE_CHECKING:  # what captures and generates is imported where a program is needed
     from ...program.capture import Step
@@ -269,27 +270,37 @@ def _shapes(*arguments: Any) -> list[Tensor]:
     shown += [x.new_empty((T + 1) * B, width) for width in step.signature.states]
     if given.resets is not None:
         shown += [x.new_empty(T * B, width) for width in step.signature.states]
-    return shown + [
-        x.new_empty(T * B, width, dtype=torch.bool if is_bool else x.dtype)
-        for width, is_bool in _saved(given.program, x.dtype, tuple(given.wants), given.memory, given.resets is not None)
-    ]
+    block, apart = _saved(given.program, x.dtype, tuple(given.wants), given.memory, given.resets is not None)
+    shown += [x.new_empty(block_size(x, T * B, block))] if block else []
+    return shown + [x.new_empty(T * B, width, dtype=torch.bool if is_bool else x.dtype) for width, is_bool in apart]
 
 
 @lru_cache(4 * KNOWN)
 def _saved(
     program: str, dtype: torch.dtype, wants: tuple[bool, ...], memory: str, resets: bool
-) -> list[tuple[int, bool]]:
-    """What the backward reads beside inputs and states: widths, and whether it is a mask."""
+) -> tuple[list[tuple[str, int]], list[tuple[int, bool]]]:
+    """What the backward reads beside inputs and states: the block's columns; of what is apart the width, and whether it is a
+    mask.
+    """
     wanted = replace(_wanted(program, None, memory, wants), resets=resets)
     forward = _programs_of(program, dtype).forward(wanted)
-    return [*((w.width, False) for w in forward.wholes), *((n.width, n.is_bool) for n in forward.apart)]
+    return forward.block, [(n.width, n.is_bool) for n in forward.apart]
 
 
 def _pack(keep: Tensors, job: Job) -> list[Tensor]:
     """What the backward needs, as results of an operator: x is its argument anyway; where lengths are unequal, rows that no
     step has follow, so that the sizes do not depend on the lengths.
     """
-    return [_with_rows(t, job.batch.T * job.batch.B + (n < job.states) * job.batch.B) for n, t in enumerate(keep[1:])]
+    return [
+        _with_rows(t, count) for t, count in zip(keep[1:], _counts(keep, job, job.batch.T * job.batch.B), strict=True)
+    ]
+
+
+def _counts(keep: Tensors, job: Job, rows: int) -> list[int]:
+    """How long everything that is kept, but x, is with so many rows of all steps."""
+    columns = job.programs.forward(job.wanted).block
+    block = block_size(keep[0], rows, columns)
+    return [block if t.dim() == 1 else rows + (n < job.states) * job.batch.B for n, t in enumerate(keep[1:])]
 
 
 def _with_rows(rows: Tensor, count: int) -> Tensor:
@@ -301,9 +312,11 @@ def _with_rows(rows: Tensor, count: int) -> Tensor:
 
 
 def _unpack(kept: Tensors, x: Tensor, job: Job) -> list[Tensor]:
-    batch = job.batch
-    rows = [t[: batch.rows + (n < job.states) * batch.B].contiguous() for n, t in enumerate(kept)]
-    return [batch.enter(x), *rows]
+    keep = [job.batch.enter(x), *kept]
+    return [
+        keep[0],
+        *(t[:count].contiguous() for t, count in zip(kept, _counts(keep, job, job.batch.rows), strict=True)),
+    ]
 
 
 def _apart(results: Iterable[Tensor], given: Iterable[Tensor]) -> list[Tensor]:

@@ -66,7 +66,10 @@ class Forward:
         before: rows that the loop reads; None where there is nothing to compute for them.
         saved: nodes that the backward reads, beside inputs and states.
         kept: nodes that the loop keeps, and where.
-        wholes: the buffers that hold saved nodes, in the order in which they are saved.
+        wholes: the buffers that hold saved nodes, by the names that the backward has for them.
+        block: the same, by the names they have here, and their widths: they lie side by side.
+        passing: what is needed until the call is over, likewise.
+        loose: the other buffers that the loop writes.
         apart: the other saved nodes.
         after: gives y, traces and the nodes saved apart, but for those that ``direct`` has; None where it has all.
         direct: y, traces and the nodes saved apart, in order: the number of a state, a node that the loop or ``after`` keeps.
@@ -92,12 +95,12 @@ class Forward:
         self.before = _before(self.loop, (), element, weights, (), identity)
         places = self.loop.loop.kept
         self.kept = {n: place for n, place in places.items() if n not in step.new}
-        self.wholes = tuple(
-            replace(whole, name=f"saved{n}")
-            for n, whole in enumerate(
-                side_by_side({n: p for n, p in self.kept.items() if n in self.saved and not n.is_bool})
-            )
-        )
+        saved = side_by_side({n: p for n, p in self.kept.items() if n in self.saved and not n.is_bool})
+        self.wholes = tuple(replace(whole, name=f"saved{n}") for n, whole in enumerate(saved))
+        self.block = [(whole.name, whole.width) for whole in saved]
+        self.passing = [pair for pair in (self.before.block if self.before else ()) if pair not in self.block]
+        done = {name for name, _ in (*self.block, *self.passing)}
+        self.loose = list(dict.fromkeys(p.buffer for p in self.kept.values() if p.buffer.name not in done))
         together = {n for whole in self.wholes for n, _ in whole.nodes}
         self.apart = [n for n in self.saved if n not in together]
         results = [step.y, *(step.marks[name] for name in wanted.trace), *self.apart]
@@ -130,7 +133,9 @@ class Backward:
     Attributes:
         loop, before: as of `Forward`.
         wholes, apart: of `Forward`.
-        kept: nodes that the loop keeps, and where.
+        block: of `Forward.wholes`.
+        passing: what is needed until the call is over: names and widths of what lies side by side.
+        loose: the other buffers that the loop writes.
         totals: what the loop sums over all steps, by width.
         after: rows that ``sums`` reads, and dx; None where the loop has them all.
         known: what ``sums`` reads.
@@ -144,6 +149,7 @@ class Backward:
         split = program.split
         identity, weights = _identity("backward", step, element, wanted), list(step.weights.values())
         self.wholes, self.apart = forward.wholes, forward.apart
+        self.block = [(whole.name, whole.width) for whole in self.wholes]
         self.loop = CompiledLoop(
             split,
             element,
@@ -158,13 +164,13 @@ class Backward:
         self.totals: dict[int, list[Node]] = {}
         for node in self.loop.loop.totals:
             self.totals.setdefault(node.shape[0], []).append(node)
-        self.kept = self.loop.loop.kept
+        kept = self.loop.loop.kept
         self.dx, self.dweights = program.dx, program.dweights
         self.results = [d for d in (program.dx, *program.dweights.values()) if d is not None]
 
         before = {n: self.loop.loop.places[n] for n in split.before}
-        wholes = [*self.wholes, *side_by_side({**before, **self.kept})]
-        given += [*before, *self.kept]
+        wholes = [*self.wholes, *side_by_side({**before, **kept})]
+        given += [*before, *kept]
         late = set(split.after).difference(given)
         summed = [i for n in split.after if n.kind == "sum" for i in n.inputs]
         rest = [n for n in dict.fromkeys([*self.results, *summed]) if n in late and n.kind == "rows"]
@@ -172,10 +178,19 @@ class Backward:
         if rest:
             self.after = Flat(rest, given, element, weights, wholes=wholes, identity=identity and f"after {identity}")
 
+        kept_rows = [place.buffer for place in kept.values()]
+        self.loose = [b for b in kept_rows if b.is_bool]
+        passing = [(b.name, b.width) for b in kept_rows if not b.is_bool]
+        for part in (self.before, self.after):
+            passing += part.block if part else []
+        # dx leaves the call, and so it has memory of its own
+        alone = {self.after.places[self.dx].buffer.name} if self.after and self.dx in self.after.places else set()
+        self.passing = [pair for pair in dict.fromkeys(passing) if pair[0] not in alone]
+
         leaves = [step.x, *step.noise.values(), step.dy, *step.dmarks.values(), *step.states]
-        alone = {n: Place(Buffer(n.name, n.width, True, n.is_bool)) for n in (*leaves, *given)}
+        whole = {n: Place(Buffer(n.name, n.width, True, n.is_bool)) for n in (*leaves, *given)}
         columns = {n: Place(Buffer(w.name, w.width, True, n.is_bool), at) for w in wholes for n, at in w.nodes}
-        places = {**alone, **columns, **(self.after.places if self.after else {})}
+        places = {**whole, **columns, **(self.after.places if self.after else {})}
         self.known = needed(self.results, [*weights, *places, *self.loop.loop.totals])
         self.places = {n: places[n] for n in self.known if n in places}
         self.sums = straight_line(self.results, self.known, outer=outer, total=total, dtype=getattr(torch, element))

@@ -25,8 +25,7 @@ from .. import math
 from ..control import accumulate, loop, until_negative
 from ..emit import COMBINE, NEUTRAL, across, emit_operator
 from ..host import Host
-from ..memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, lanes_below
-from ..tiles import compute_element
+from ..memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, compute_element, lanes_below
 from .helper import ARGUMENT, CLOSED, FUNCTION, OPEN
 from .helper import emit_wait as _wait
 from .layout import COUNTER, COUNTERS, DONE, LINE, MAILBOX, PACKED, STEPS, TABLE, Layout, Packed, Pass, X, Y

@@ -1,0 +1,165 @@
+"""Products in registers, in LLVM IR: a block of rows times a packed panel of weights.
+
+What is emitted reads as it runs, for each number of rows::
+
+    sums = zero, or what lies in the tile
+    for each two steps of k: ask for weights that come later (large ones)
+        for each of both: for each row: for each vector of the panel: sum += row[k] * panel[k][vector]
+    put the sums into the tile: [row][vector]
+
+Nothing in it depends on a cell, but for the number of vectors: what else there is to say comes as arguments, so that all
+cells of a process, and of the next ones, share these functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from . import math
+from .control import accumulate
+from .host import Host
+from .memory import BYTES, I1, I8, I64, PTR, STORED, Element, Vectors, compute_element, lanes_of, prefetch
+
+MOST_ROWS = 10
+"""Rows at once, where registers hold more: each number of rows is a function to compile, and the first cache keeps 8 lines that
+lie a multiple of 4096 bytes apart."""
+
+LINE_BYTES = 64
+"""What memory brings at once."""
+
+
+def most_rows(vectors: int, host: Host) -> int:
+    """As many as have registers for their sums, beside the weights of a k and a number of a row."""
+    return max(1, min(MOST_ROWS, (host.registers - 1) // vectors - 1))
+
+
+@dataclass(frozen=True)
+class Products:
+    """The functions of a shape: the first is for the only row of a batch, the others for 1, 2, ... rows.
+
+    Attributes:
+        element: of rows and weights.
+        vectors: of weights for each k.
+        is_large: whether weights come from beyond the second cache, and are asked for before they are used.
+    """
+
+    element: Element
+    vectors: int
+    is_large: bool
+
+    @property
+    def signature(self) -> ir.FunctionType:
+        """``product(rows, row bytes, panel, tile, steps, is_first, ahead...)``: the products of so many steps of K, put into
+        the tile if they are the first ones, else added to what is there.
+
+        Where weights are large, those that lie ``ahead`` bytes further are asked for: of each two steps, a distance for the
+        first and one for the second.
+        """
+        return ir.FunctionType(ir.VoidType(), [PTR, I64, PTR, PTR, I64, I1, *[I64] * (2 * self.is_large)])
+
+    def names(self, host: Host) -> list[str]:
+        return [f"product{rows}" for rows in range(most_rows(self.vectors, host) + 1)]
+
+    def emit(self, host: Host) -> ir.Module:
+        module = ir.Module(name="deeplstm.products")
+        for rows, name in enumerate(self.names(host)):
+            _Product(ir.Function(module, self.signature, name), self, rows, host).emit()
+        return module
+
+
+class _Product:
+    """Emits one of them.
+
+    The only row of a batch: its few sums would wait for each other, so that each number has several, which take turns. Other
+    batches do not use that, lest a row's last bits depend on which rows a thread has.
+    """
+
+    def __init__(self, function: ir.Function, shape: Products, rows: int, host: Host) -> None:
+        self.function, self.shape, self.rows = function, shape, max(1, rows)
+        self.types = Vectors(shape.element, lanes_of(shape.element, host))
+        self.ways = 1 if rows else max(1, host.registers // 2 // shape.vectors)
+        self.unroll = max(2, self.ways)
+        self.sums = self.rows * shape.vectors
+        self.per_k = shape.vectors * self.types.lanes * BYTES[shape.element]
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+
+    def emit(self) -> None:
+        b, types = self.b, self.types
+        first, row_bytes, panel, tile, steps, is_first, *self.ahead = self.function.args
+        self.at = [first]
+        for _ in range(1, self.rows):
+            self.at.append(_opaque(b, b.gep(self.at[-1], [row_bytes], source_etype=I8)))
+        places = [b.gep(tile, [I64(n)], source_etype=types.type) for n in range(self.sums)]
+        values = [
+            *self._started(is_first, places),
+            *[ir.Constant(types.type, None)] * (self.sums * (self.ways - 1)),
+            panel,
+        ]
+        times = b.udiv(steps, I64(self.unroll))
+        values = accumulate(b, times, values, self._several)
+        done = b.mul(times, I64(self.unroll))
+        rest = lambda k, values: self._step(b.add(done, k), 0, values)  # noqa: E731
+        values = accumulate(b, b.sub(steps, done), values, rest)
+        sums = values[: self.sums]
+        for way in range(1, self.ways):
+            others = values[way * self.sums : (way + 1) * self.sums]
+            sums = [b.fadd(x, y) for x, y in zip(sums, others, strict=True)]
+        for place, value in zip(places, sums, strict=True):
+            types.store(b, value, place, compute_element(types))
+        b.ret_void()
+
+    def _started(self, is_first: ir.Value, places: list[ir.Value]) -> list[ir.Value]:
+        """Zero at first, else what lies in the tile."""
+        b, types = self.b, self.types
+        entry, again, start = b.block, b.append_basic_block("again"), b.append_basic_block("start")
+        b.cbranch(is_first, start, again)
+        b.position_at_end(again)
+        found = [types.load(b, place, compute_element(types)) for place in places]
+        b.branch(start)
+        b.position_at_end(start)
+        sums = [b.phi(types.type) for _ in places]
+        for phi, value in zip(sums, found, strict=True):
+            phi.add_incoming(ir.Constant(types.type, None), entry)
+            phi.add_incoming(value, again)
+        return sums
+
+    def _several(self, k: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
+        """As many steps as there are ways, two at least; ``values``: the sums of every way, and where the weights are."""
+        first = self.b.mul(k, I64(self.unroll))
+        self._ask(values[-1])
+        for n in range(self.unroll):
+            values = self._step(self.b.add(first, I64(n)), n % self.ways, values)
+        return values
+
+    def _step(self, k: ir.Value, way: int, values: list[ir.Value]) -> list[ir.Value]:
+        b, types, element, vectors = self.b, self.types, self.shape.element, self.shape.vectors
+        panel, values = values[-1], list(values)
+        weights = [types.load(b, b.gep(panel, [I64(n)], source_etype=self._stored()), element) for n in range(vectors)]
+        for r, row in enumerate(self.at):
+            number = types.load_scalar(b, b.gep(row, [k], source_etype=STORED[element]), element)
+            for n, weight in enumerate(weights):
+                at = way * self.sums + r * vectors + n
+                values[at] = math.fma(b, number, weight, values[at])
+        values[-1] = b.gep(panel, [I64(self.per_k)], source_etype=I8)
+        return values
+
+    def _stored(self) -> ir.Type:
+        return ir.VectorType(STORED[self.shape.element], self.types.lanes)
+
+    def _ask(self, panel: ir.Value) -> None:
+        """For the weights of every other step, from each of two places."""
+        b = self.b
+        for base in self.ahead:
+            for n in range(0, self.unroll, 2):
+                for line in range(0, self.per_k, LINE_BYTES):
+                    at = b.gep(panel, [base], source_etype=I8)
+                    prefetch(b, b.gep(at, [I64(n * self.per_k + line)], source_etype=I8))
+
+
+def _opaque(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """The same address, of which LLVM does not know any more where it comes from: it would compute those of all rows anew at
+    every step, each out of the one before, to keep fewer of them.
+    """
+    return b.asm(ir.FunctionType(PTR, [PTR]), "", "=r,0", [address], False)
