@@ -113,8 +113,12 @@ def test_little_work_is_left_to_torch(monkeypatch):
 
     assert used(deeplstm.LSTM(3, 5), torch.zeros(4, 2, 3)) == "torch"
     assert used(deeplstm.LSTM(3, 64), torch.zeros(100, 32, 3)) == "cpu"
+    assert used(deeplstm.LSTM(3, 5), torch.zeros(100, 2, 3)) == "cpu"
+    assert used(deeplstm.LSTM(3, 5, batch_first=True), torch.zeros(2, 100, 3)) == "cpu"
+    assert used(deeplstm.LSTM(3, 5, batch_first=True), torch.zeros(100, 2, 3)) == "torch"
     with torch.no_grad():
-        assert used(deeplstm.LSTM(3, 64), torch.zeros(100, 32, 3)) == "torch"
+        assert used(deeplstm.LSTM(3, 64), torch.zeros(100, 32, 3)) == "cpu"
+        assert used(deeplstm.LSTM(3, 600), torch.zeros(2, 20, 3)) == "torch"
 
 
 def test_a_copy_and_a_pickle_run_too():

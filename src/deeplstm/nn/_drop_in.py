@@ -80,14 +80,15 @@ class DropIn(nn.RNNBase):
         rows = input.data if isinstance(input, PackedSequence) else input
         if not isinstance(rows, Tensor) or rows.dtype not in (torch.float32, torch.float64) or rows.dim() < 2:
             return True
-        steps = rows.numel() // max(1, rows.shape[-1])
-        if (
-            "cpu" not in dispatch.candidates()
-            or steps * sum(w.numel() for w in self.parameters()) < cpu.SMALL * self.num_layers
-        ):
+        if isinstance(input, Tensor):
+            T = input.shape[1 if self.batch_first and input.dim() == 3 else 0]
+        else:
+            T = len(input.batch_sizes)
+        layers = len(self._all_weights)
+        work = rows.numel() // max(1, rows.shape[-1]) * sum(self._weight(n).numel() for n in self._flat_weights_names)
+        has_more = torch.is_grad_enabled() or not isinstance(input, Tensor)
+        if "cpu" not in dispatch.candidates() or cpu.why_torch(T, work / layers, has_more):
             return True
-        if isinstance(input, Tensor) and not torch.is_grad_enabled():
-            return True  # without a backward torch's kernels are 5 to 10 percent faster (docs/performance.md)
         in_its_way = rows.device.type != "cpu" or is_autocast(rows)
         return in_its_way or torch._C._functorch.peek_interpreter_stack() is not None
 
@@ -114,7 +115,7 @@ class DropIn(nn.RNNBase):
         """Packed rows as they lie, where kernels can take them and nothing is wrong with them; else None."""
         rows, sizes = input.data, input.batch_sizes
         fits = rows.dim() == 2 and rows.shape[1] == self.input_size and bool((sizes > 0).all())
-        weight = next(self.parameters())
+        weight = self._weight(self._flat_weights_names[0])
         if not fits or any(t.dtype != weight.dtype or t.device != weight.device for t in (rows, *tensors_of(hx))):
             return None
         if hx is not None:
@@ -180,7 +181,7 @@ class DropIn(nn.RNNBase):
             self.check_forward_args(as_given, hx, None)
         if self.mode == "LSTM" and hx is not None and len(hx) != 2:
             raise RuntimeError("lstm expects two hidden states")
-        for what, others in (("parameter", [next(self.parameters())]), ("hidden", tensors_of(hx))):
+        for what, others in (("parameter", [self._weight(self._flat_weights_names[0])]), ("hidden", tensors_of(hx))):
             if moved := [other.device for other in others if other.device != x.device]:
                 raise RuntimeError(
                     f"Input and {what} tensors are not at the same device, found input tensor at {x.device} and {what} "
@@ -232,7 +233,11 @@ class DropIn(nn.RNNBase):
     def _all_weights_of(self, layer: int, direction: int) -> list[Tensor]:
         """One layer's and direction's weights, in torch's order: ih, hh, then biases, then the projection."""
         names = self._all_weights[layer * (2 if self.bidirectional else 1) + direction]
-        return [getattr(self, name) for name in names]
+        return [self._weight(name) for name in names]
+
+    def _weight(self, name: str) -> Tensor:
+        weight: Tensor = getattr(self, name)
+        return weight
 
     @staticmethod
     def _zeros(cell: Cell, x: Tensor, B: int) -> Any:
@@ -243,8 +248,7 @@ class DropIn(nn.RNNBase):
 
 def _order(cell: Cell) -> list[str]:
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-    have = dict(cell.named_parameters())
-    return [name for name in names if name in have]
+    return [name for name in names if cell._parameters.get(name) is not None]
 
 
 def _is_beyond_torch() -> bool:

@@ -15,8 +15,11 @@ from ...program.rows import Unsupported
 from ...state import tensors_of
 from .. import torch_fused
 
-SMALL = 3e6
-"""Multiplications below which torch's own kernels, where they know the cell, start faster than ours."""
+SMALL, FEW_STEPS = 3e6, 50
+"""Multiplications, and steps, below which torch's own kernels, where they know the cell, start faster than ours."""
+
+LARGE_STEP = 1e7
+"""Multiplications of one step from which on there is little else than products; torch's are as fast, and a call is shorter."""
 
 
 @functools.cache
@@ -90,12 +93,26 @@ def why_rather_not(call: Call) -> list[str]:
     """The reasons for which another backend is faster."""
     T, B = call.x.shape[:2]
     weights = call.notes["cpu"][1].values()
-    is_small = T * B * sum(w.numel() for w in weights) < SMALL
     tensors = (call.x, *weights, *tensors_of(call.state))
-    is_inference = not torch.is_grad_enabled() or not any(t.requires_grad for t in tensors)
-    if (is_small or (is_inference and call.lengths is None)) and not torch_fused.why_not(call):
-        return [f"torch's kernel is faster {'for so little work' if is_small else 'without a backward'}"]
-    return []
+    is_padded = call.lengths is not None
+    has_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    reason = why_torch(T, T * B * sum(w.numel() for w in weights), is_padded or has_backward)
+    return [reason] if reason and not torch_fused.why_not(call) else []
+
+
+def why_torch(steps: int, work: float, has_more: bool) -> str | None:
+    """Why torch's kernel is faster for a cell that it knows, if it is.
+
+    Args:
+        steps: of the sequence.
+        work: multiplications of all steps and rows.
+        has_more: whether there is more to do than the plain forward: a backward, or lengths.
+    """
+    if steps < FEW_STEPS and work < SMALL:
+        return "torch's kernel is faster for so little work"
+    if not has_more and work >= LARGE_STEP * steps:
+        return "torch's kernel is faster for such large products without a backward"
+    return None
 
 
 def run(call: Call) -> tuple[Tensor, Any, dict[str, Tensor]]:
