@@ -128,7 +128,7 @@ def run(call: Call) -> tuple[Tensor, Any, dict[str, Tensor]]:
         wanted_weights = frozenset(n for n, w in weights.items() if w.requires_grad)
         wants_x = call.x.requires_grad
         gradient = wants_x or bool(wanted_weights) or any(s.requires_grad for s in states)
-    wanted = _programs().Wanted(
+    wanted = run.Wanted(
         gradient, wants_x, wanted_weights, memory=call.memory, trace=call.trace, resets=call.resets is not None
     )
     this = run.job(call, programs, tuple(weights), wanted)

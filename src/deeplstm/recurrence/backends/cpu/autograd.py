@@ -17,7 +17,8 @@ from .. import reference
 from . import batch as batches
 from .batch import Batch, Table
 from .compiled import Entry
-from .programs import Programs, Wanted
+from .directions import Wanted
+from .programs import Programs
 from .space import Space, reused_rows
 
 Tensors = Sequence[Tensor]

@@ -24,7 +24,8 @@ from .space import block_size
 if TYPE_CHECKING:  # what captures and generates is imported where a program is needed
     from ...program.capture import Step
     from .autograd import Job
-    from .programs import Programs, Wanted
+    from .directions import Wanted
+    from .programs import Programs
 
 KNOWN = 128
 """How many programs are kept between calls."""
@@ -146,7 +147,7 @@ def _step(program: str) -> Step:
 
 
 def _wanted(program: str, resets: Tensor | None, memory: str, wants: Sequence[bool]) -> Wanted:
-    from .programs import Wanted
+    from .directions import Wanted
 
     signature = _step(program).signature
     gradient, x, *of_weights = wants
