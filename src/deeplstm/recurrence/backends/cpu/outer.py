@@ -98,4 +98,6 @@ _known: WeakValueDictionary[str, _Kernel] = WeakValueDictionary()
 def _kernel(dtype: torch.dtype) -> _Kernel:
     element, processor = cast(Element, str(dtype).removeprefix("torch.")), host()
     made_of = lambda engine: _Kernel(engine, shape(element, processor))  # noqa: E731
-    return machine_code(f"outer {element}", lambda: str(emit(element, processor)), processor, _known, made_of)
+    return machine_code(
+        f"outer {element}", lambda: str(emit(element, processor)), processor, _known, made_of, optimise=False
+    )
