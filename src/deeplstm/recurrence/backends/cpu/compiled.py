@@ -92,7 +92,7 @@ class CompiledLoop:
         B, size, steps = batch.B, self.layout.packed_size, batch.steps.address
         sources = [s.contiguous() for s in self._sources(*[weights[n] for n in self.known])]
         packed = like.new_empty(size)
-        bounds = threads.share(batch.rows * self.work_per_row, B, batch.counts)
+        bounds = threads.share(batch.rows * self.work_per_row, B, batch.counts, bool(self.loop.carried))
         shares = (ctypes.c_int64 * len(bounds))(*bounds)
         parts = threads.parts(size)
         entries = [

@@ -22,7 +22,7 @@ from .layout import KERNEL
 from .memory import Element
 from .outer_ir import Shape, emit, shape
 
-SMALL = 500_000
+SMALL = threads.SMALL_PRODUCTS
 """Multiplications below which a second thread costs more than it brings."""
 
 SUMS = {torch.float32: torch.float32, torch.float64: torch.float64, torch.bfloat16: torch.float32}

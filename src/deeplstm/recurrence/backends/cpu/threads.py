@@ -12,10 +12,14 @@ import torch
 
 from .kernels import Function
 
-SMALL = 20_000
-"""Numbers computed below which a second thread costs more than it brings."""
+SMALL = 1_000_000
+"""Multiplications of a loop below which a second thread costs more than it brings: 20 microseconds of work. On a machine whose
+cores are all busy a region of two threads may wait for milliseconds."""
 
-SMALL_PACKING = 64 * 1024
+SMALL_PRODUCTS = 4_000_000
+"""The same for products of many rows, which take less time each."""
+
+SMALL_PACKING = 256 * 1024
 """Numbers packed below which the same holds."""
 
 
@@ -25,9 +29,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
-def share(work: int, B: int, counts: list[int] | None) -> list[int]:
-    """Where each thread's rows start and end: with equal numbers of steps to do, as far as whole rows allow."""
-    threads = min(torch.get_num_threads(), B) if work >= SMALL else 1
+def share(work: int, B: int, counts: list[int] | None, waits: bool = True) -> list[int]:
+    """Where each thread's rows start and end: with equal numbers of steps to do, as far as whole rows allow.
+
+    Args:
+        work: multiplications.
+        B, counts: rows, and how many steps each of them has; None where all have as many.
+        waits: whether a step waits for the one before.
+    """
+    threads = min(torch.get_num_threads(), B) if work >= (SMALL if waits else SMALL_PRODUCTS) else 1
     if threads <= 1:
         return [0, B]
     if counts is None:
