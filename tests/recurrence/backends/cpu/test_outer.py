@@ -10,7 +10,7 @@ from deeplstm.recurrence.backends.cpu.outer import outer
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-13, torch.bfloat16: 1e-2}
-SIZES = [(1, 1), (7, 31), (31, 7), (33, 65), (65, 33), (1, 130), (130, 1), (96, 64), *((n, 17) for n in range(10, 29, 3))]
+SIZES = [(1, 1), (7, 31), (31, 7), (33, 65), (65, 33), (1, 130), (130, 1), (96, 64), (10, 17), (12, 3), (25, 17)]
 ROWS = [0, 1, 5, 127, 128, 129, 257, 1000]
 
 
