@@ -11,7 +11,7 @@ from deeplstm.recurrence.backends.cpu.outer import outer
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-13, torch.bfloat16: 1e-2}
-SIZES = [(1, 1), (7, 31), (31, 7), (33, 65), (65, 33), (1, 130), (130, 1), (96, 64)]
+SIZES = [(1, 1), (7, 31), (31, 7), (33, 65), (65, 33), (1, 130), (130, 1), (96, 64), (10, 17), (12, 3), (25, 17)]
 ROWS = [0, 1, 5, 127, 128, 129, 257, 1000]
 
 
@@ -119,9 +119,10 @@ def test_narrower_vectors(width, monkeypatch):
         cached.cache_clear()
     try:
         assert host().vector_bytes == int(width)
-        for N, n, m in [(257, 33, 65), (5, 7, 31)]:
-            a, b = torch.randn(N, n), torch.randn(N, m)
-            assert_right(outer(a, [b])[0], a, b)
+        for dtype in DTYPES:
+            for N, n, m in [(257, 33, 65), (5, 7, 31), (9, 12, 3)]:
+                a, b = torch.randn(N, n).to(dtype), torch.randn(N, m).to(dtype)
+                assert_right(outer(a, [b])[0], a, b)
     finally:
         for cached in (host, products._kernel):
             cached.cache_clear()

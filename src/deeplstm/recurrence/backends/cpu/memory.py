@@ -51,6 +51,10 @@ class Vectors:
         """One number in every lane."""
         value = b.load(pointer, typ=STORED[element])
         value.align = BYTES[element]
+        if element == "bfloat16":  # in every lane first: a number of 16 bits is widened by way of another register
+            halves = splat(b, value, 2 * self.lanes)  # the upper ones are it, the lower ones go
+            integers = ir.VectorType(I32, self.lanes)
+            return b.bitcast(b.shl(b.bitcast(halves, integers), _splat(integers, 16)), self.type)
         return splat(b, self._widened(b, value, element), self.lanes)
 
     def store(

@@ -65,8 +65,8 @@ class Shape:
 
     @property
     def variants(self) -> tuple[int, ...]:
-        """Numbers of rows that there are sums for, the last panel of a may have fewer: a sum for each would take three times as
-        long to compile, and what is computed in vain is less than the smallest cache line.
+        """Numbers of rows that there are sums for. The last panel of a is filled up with zeros to one of them: a sum for each
+        number would take three times as long to compile.
         """
         found = [self.rows]
         while found[0] > 1:
