@@ -1,6 +1,6 @@
 // Loss and memory curves; then everything begins.
 
-function curves() {
+function charts() {
   const { loss, memory } = data;
   if (loss) {
     readableChart("loss", () => [
@@ -19,13 +19,13 @@ let kept = "auto";
 try { kept = localStorage.getItem("deeplstm-theme") ?? "auto"; } catch { /* see setTheme */ }
 controls();
 tracks();
-text();
+(isText ? text : curves)();
 here();
 strip();
 heat();
 saturation();
 weights();
-curves();
+charts();
 setTheme(["auto", "light", "dark"].includes(kept) ? kept : "auto");
 const { layer, value, unit, step, feature } = data.start;
 change(feature ? { layer: layerNumber(layer), value, unit, step, feature } : { step });
