@@ -148,6 +148,19 @@ def test_outputs_are_shown_where_they_are_not_just_the_units(page: Path):
     assert kinds(Stack(LSTMCell(3, 4), nn.Linear(4, 9)), x) == []  # more than anybody could tell apart
 
 
+def test_links_around_layers_are_said(page: Path):
+    def links(net):
+        return [block["link"] for block in data_in(report(net, torch.randn(9, 1, 3), page))["network"][1:]]
+
+    cells = lambda: (LSTMCell(3, 4), LSTM(4, 4, 2), MLP(4, 4, 4), nn.Linear(4, 1))  # noqa: E731
+    assert links(Stack(*cells())) == [""] * 5
+    assert links(Stack(*cells(), skip="residual")) == ["", "", *["+ what it reads (residual)"] * 2, ""]
+    assert links(Stack(*cells(), skip="highway")) == ["", "", *["highway gate 4 × 4, 20 parameters"] * 2, ""]
+    net = Stack(LSTMCell(3, 4), LSTMCell(7, 4), nn.Linear(11, 1), skip="dense")
+    assert links(net) == ["", *["reads all before it, too (dense)"] * 2]
+    assert links(Stack(nn.Tanh(), Stack(GRUCell(3, 3), skip="residual"))) == ["+ what it reads (residual)"]
+
+
 def test_a_unit_that_follows_a_channel_is_found(page: Path):
     report(Recurrent(Own()), torch.randn(200, 1, 3), page, channels=["a", "b", "c"])
     data = data_in(page)

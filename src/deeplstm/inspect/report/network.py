@@ -62,17 +62,39 @@ def blocks(model: nn.Module, found: Gates, traced: Mapping[str, Mapping[str, Any
         traced: layer name -> value name -> anything: what can be chosen on the page.
 
     Returns: for each {"name", "kind", "layer" (its name in the traces, or None), "joins" (whether it stands beside the block
-        before: the other direction of a layer), "carried" (its state), "gates", "shape", "parameters", "gives" (the width
-        that goes on to the next)}.
+        before: the other direction of a layer), "carried" (its state), "gates", "shape", "parameters", "link" (what a
+        stack's skip adds around it), "gives" (the width that goes on to the next)}.
     """
     layers: dict[str, list[LayerGates]] = {}
     for layer in found.values():
         layers.setdefault(layer.path, []).append(layer)
     parts: list[dict[str, Any]] = []
+    last: dict[str, dict[str, Any]] = {}  # of the parts of a module and of all that hold it
     for path, module in _parts(model, set(layers)):
         of_module = layers.get(path, [])
         parts += [_layer(layer, module, traced.get(layer.name, {})) for layer in of_module] or [_other(path, module)]
+        names = path.split(".")
+        last |= {".".join(names[: n + 1]): parts[-1] for n in range(len(names))}
+    for path, link in _links(model):
+        if path in last:
+            last[path]["link"] = link
     return parts
+
+
+def _links(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """The layers of stacks that a link goes around, by path, and the link in words."""
+    for path, stack in model.named_modules():
+        if not isinstance(stack, Stack) or stack.skip is None:
+            continue
+        for n, is_linked in enumerate(stack.linked):
+            at = f"{path}.layers.{n}" if path else f"layers.{n}"
+            if stack.skip == "dense" and n:
+                yield at, "reads all before it, too (dense)"
+            elif is_linked and stack.skip == "residual":
+                yield at, "+ what it reads (residual)"
+            elif is_linked:
+                count = sum(p.numel() for p in stack.gates[str(n)].parameters())
+                yield at, f"highway gate {stack.reads[n]:,} × {stack.reads[n]:,}, {count:,} parameters"
 
 
 def _parts(module: nn.Module, layers: set[str], path: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -97,6 +119,7 @@ def _layer(layer: LayerGates, module: nn.Module, traced: Mapping[str, Any]) -> d
             {"name": gate.name, "shape": _gate_shape(gate), "traced": gate.name in traced} for gate in layer.values()
         ],
         "shape": "",
+        "link": "",
         "parameters": layer.parameters,
         "gives": f"{gives:,}" if gives else "",
     }
@@ -120,6 +143,7 @@ def _other(path: str, module: nn.Module) -> dict[str, Any]:
         "carried": "",
         "gates": [],
         "shape": shape,
+        "link": "",
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "gives": f"{gives:,}" if gives else "",
     }

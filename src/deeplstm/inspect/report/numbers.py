@@ -258,6 +258,7 @@ def _input(width: int, x: Tensor) -> dict[str, Any]:
         "carried": "",
         "gates": [],
         "shape": "",
+        "link": "",
         "parameters": 0,
         "gives": "" if _is_whole(x) else f"{width:,}",
     }

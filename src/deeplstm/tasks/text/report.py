@@ -173,6 +173,7 @@ def _input(vocabulary: Vocabulary, unit: str) -> dict[str, Any]:
         "carried": "",
         "gates": [],
         "shape": "",
+        "link": "",
         "parameters": 0,
         "gives": "",
     }

@@ -4,7 +4,7 @@ function charts() {
   const { loss, memory } = data;
   if (loss) {
     readableChart("loss", () => [
-      { name: "training", ...loss.train, colour: colours.output, faint: true },
+      { name: "training", ...loss.train, colour: colours.output, faint: true, dots: loss.train.x.length < 2 },
       ...(loss.valid.x.length ? [{ name: "validation", ...loss.valid, colour: colours.forget, dots: loss.valid.x.length < 60 }] : []),
     ], { xLabel: "step", yLabel: loss.label, top: loss.top, digits: (v) => v.toFixed(3) }, (x, words) => `step ${x.toLocaleString("en")}: ${words.join(", ")}`);
   }
