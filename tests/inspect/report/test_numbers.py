@@ -277,8 +277,14 @@ X = torch.zeros(10, 2, 3)
         (X.numpy().astype(float), {}, ValueError, "x of float64"),
         (X.numpy().astype(str), {}, TypeError, "which torch does not have"),
         (X.tolist(), {}, TypeError, "x of type list"),
-        (X[0, 0], {}, ValueError, r"x of shape \(3,\), but \(T, B, I\) or \(T, I\) is expected"),
-        (X[None], {}, ValueError, r"x of shape \(1, 10, 2, 3\)"),
+        (X[0, 0], {}, ValueError, r"x of float32 and shape \(3,\), but \(T, B, I\) or \(T, I\) is expected\."),
+        (X[None], {}, ValueError, r"x of float32 and shape \(1, 10, 2, 3\)"),
+        (
+            X.long(),
+            {},
+            ValueError,
+            r"x of int64 and shape \(10, 2, 3\), but \(T, B\) or \(T,\) is expected of whole numbers",
+        ),
         (X[:0], {}, ValueError, "nothing in it"),
         (X[:, :0], {}, ValueError, "the batch has 0 rows"),
         (X[..., :2], {}, RuntimeError, "Expected 3, got 2"),
@@ -291,6 +297,14 @@ def test_what_cannot_be_shown(x, options, error, part, page: Path):
         report(LSTM(3, 4), x, page, **options)
     assert page.read_text() == "mine"
     assert list(page.parent.iterdir()) == [page]
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_in_any_mode(mode, page: Path):
+    net = Stack(LSTMCell(3, 4), nn.Linear(4, 1))
+    with mode():
+        report(net, torch.randn(20, 1, 3), page)
+    assert data_in(page)["memory"]["layers"][0]["norms"][0] > 0
 
 
 def test_models_and_places_that_cannot_be(page: Path):

@@ -71,7 +71,13 @@ def report(
     >>> page.name
     'report.html'
     """
+    if torch.is_inference_mode_enabled():  # there would be no gradients to say how far back the model looks
+        with torch.inference_mode(False):
+            return report(
+                model, x, out, row=row, channels=channels, times=times, steps=steps, losses=losses, title=title
+            )
     check_model("report", model)
+    channels, times = (given if given is None or isinstance(given, str) else list(given) for given in (channels, times))
     kind = type(model).__name__
     model = Recurrent(model) if is_cell(model) else model
     whole = _one_row(model, x, row)  # (T,) or (T, I)
@@ -133,14 +139,17 @@ def _one_row(model: nn.Module, x: Any, row: Any) -> Tensor:
         raise TypeError(
             f"report got x of type {type(x).__name__}, but a torch tensor or a NumPy array (T, B, I) is expected."
         )
-    x = x.detach()
+    x = x.detach().clone() if x.is_inference() else x.detach()
     last = "" if _is_whole(x) else ", I"
     wanted = f"(B, T{last})" if is_batch_first(model) else f"(T, B{last})"
     dims = 2 if _is_whole(x) else 3
     if x.dim() == dims - 1:
         x = x.unsqueeze(0 if is_batch_first(model) else 1)
     if x.dim() != dims:
-        raise ValueError(f"report got x of shape {tuple(x.shape)}, but {wanted} or (T{last or ','}) is expected.")
+        hint = " of whole numbers; convert x to the model's dtype if they are measured ones" if _is_whole(x) else ""
+        raise ValueError(
+            f"report got x of {_name(x.dtype)} and shape {tuple(x.shape)}, but {wanted} or (T{last or ','}) is expected{hint}."
+        )
     if is_batch_first(model):
         x = x.transpose(0, 1)
     T, B = x.shape[:2]
@@ -150,8 +159,9 @@ def _one_row(model: nn.Module, x: Any, row: Any) -> Tensor:
         raise ValueError(f"report got x of shape {tuple(x.shape)}, as (T, B{last}): there is nothing in it to show.")
     real = next((p for p in model.parameters() if p.is_floating_point()), None)
     if real is not None and not _is_whole(x) and x.dtype != real.dtype:
-        names = [str(dtype).removeprefix("torch.") for dtype in (x.dtype, real.dtype)]
-        raise ValueError(f"report got x of {names[0]}, the model's {names[1]} is expected: convert one of them.")
+        raise ValueError(
+            f"report got x of {_name(x.dtype)}, the model's {_name(real.dtype)} is expected: convert one of them."
+        )
     return x[:, row]
 
 
@@ -171,6 +181,10 @@ def _check(x: Tensor, channels: Any, times: Any, steps: Any) -> None:
         complaints.append(f"x is NaN or infinite at step {int(finite.int().argmin())}, numbers are expected")
     if complaints:
         raise ValueError(f"report: {'; '.join(complaints)}.")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _is_whole(x: Tensor) -> bool:
