@@ -201,6 +201,7 @@ def test_a_model_that_reads_whole_numbers(page: Path):
 
 def test_an_array_one_row_times_losses_and_a_title(page: Path):
     x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    x.flags.writeable = False
     report(LSTM(3, 4), x[:, ::-1], str(page), times=range(1900, 1920), losses=[4, 3, 2.5], title="<mine>")
     data = data_in(page)
     assert data["steps"]["pieces"] == [str(year) for year in range(1900, 1920)]
@@ -276,6 +277,7 @@ X = torch.zeros(10, 2, 3)
         (X.double(), {}, ValueError, "x of float64, the model's float32 is expected"),
         (X.numpy().astype(float), {}, ValueError, "x of float64"),
         (X.numpy().astype(str), {}, TypeError, "which torch does not have"),
+        (X.numpy().astype(">f4"), {}, TypeError, "which torch does not have"),
         (X.tolist(), {}, TypeError, "x of type list"),
         (X[0, 0], {}, ValueError, r"x of float32 and shape \(3,\), but \(T, B, I\) or \(T, I\) is expected\."),
         (X[None], {}, ValueError, r"x of float32 and shape \(1, 10, 2, 3\)"),

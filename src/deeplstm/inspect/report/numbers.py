@@ -27,6 +27,7 @@ MOST_NUMBERS = 100_000
 """Numbers that all curves of a page have, at most."""
 
 
+@torch.inference_mode(False)  # there would be no gradients to say how far back the model looks
 def report(
     model: nn.Module,
     x: Tensor | NDArray[Any],
@@ -71,11 +72,6 @@ def report(
     >>> page.name
     'report.html'
     """
-    if torch.is_inference_mode_enabled():  # there would be no gradients to say how far back the model looks
-        with torch.inference_mode(False):
-            return report(
-                model, x, out, row=row, channels=channels, times=times, steps=steps, losses=losses, title=title
-            )
     check_model("report", model)
     channels, times = (given if given is None or isinstance(given, str) else list(given) for given in (channels, times))
     kind = type(model).__name__
@@ -106,23 +102,12 @@ def report(
             loss=None if losses is None else _losses(losses),
         )
     count, width = data["steps"]["count"], shown[0].numel()
-    inputs = len(curves) - len(outputs)
-    left_out = [layer for layer in seen if layer not in layers]
-    cut = count < len(whole)
     what = f"{count:,} {'step' if count == 1 else 'steps'} of {width:,} {'channel' if width == 1 else 'channels'}"
-    data["about"] = f"{kind}, reading " + ("the first " if cut else "") + what
-    if count < min(steps, len(whole)):
-        data["notes"].append(
-            f"Of {len(whole):,} steps the first {count:,} are shown: a page holds no more of them with all values of all units."
-        )
-    elif cut:
-        data["notes"].append(f"Of {len(whole):,} steps the first {count:,} are shown.")
-    if inputs < width:
-        data["notes"].append(f"Of {width:,} channels the first {inputs:,} are shown as curves.")
-    if left_out:
-        data["notes"].append(
-            f"Not shown, since they do not take every step of the row as it comes: {', '.join(left_out)}."
-        )
+    data["about"] = f"{kind}, reading " + ("the first " if count < len(whole) else "") + what
+    left_out = [layer for layer in seen if layer not in layers]
+    data["notes"] = _notes(
+        len(whole), count, count < min(steps, len(whole)), width, len(curves) - len(outputs), left_out
+    )
     data["facts"] = [["parameters", f"{sum(p.numel() for p in model.parameters()):,}"], ["this sequence", what]]
     data["network"] = [_input(width, whole), *data["network"]]
     return write(render(data), path)
@@ -132,8 +117,8 @@ def _one_row(model: nn.Module, x: Any, row: Any) -> Tensor:
     """The row that is shown, (T, I), or (T,) of whole numbers."""
     if isinstance(x, np.ndarray):
         try:
-            x = torch.from_numpy(np.ascontiguousarray(x))
-        except TypeError as error:
+            x = torch.from_numpy(np.array(x))
+        except (TypeError, ValueError) as error:
             raise TypeError(f"report got x of {x.dtype}, which torch does not have: {error}") from None
     if not isinstance(x, Tensor):
         raise TypeError(
@@ -243,6 +228,19 @@ def _outputs(seen: Trace, model: nn.Module, T: int, taken: Sequence[str]) -> lis
         Curve(f"{name} of the model" if name in taken else name, "output", of)
         for name, of in zip(names, values, strict=True)
     ]
+
+
+def _notes(T: int, count: int, is_full: bool, width: int, inputs: int, left_out: list[str]) -> list[str]:
+    """What is not on the page, in words."""
+    notes = []
+    if count < T:
+        why = ": a page holds no more of them with all values of all units" if is_full else ""
+        notes.append(f"Of {T:,} steps the first {count:,} are shown{why}.")
+    if inputs < width:
+        notes.append(f"Of {width:,} channels the first {inputs:,} are shown as curves.")
+    if left_out:
+        notes.append(f"Not shown, since they do not take every step of the row as it comes: {', '.join(left_out)}.")
+    return notes
 
 
 def _losses(losses: Sequence[float]) -> dict[str, Any]:
