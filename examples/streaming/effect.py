@@ -62,10 +62,8 @@ def learn(drive: float, steps: int) -> deeplstm.Stack:
 
 
 def play(net: deeplstm.Stack, source: Path, target: Path, block: int) -> Used:
-    """Send a file through a network in blocks. Raises ValueError for a file that is not 16-bit PCM."""
-    with wave.open(str(source), "rb") as sound:
-        if sound.getsampwidth() != 2:
-            raise ValueError(f"{source} has {8 * sound.getsampwidth()} bits a sample, but 16 are expected")
+    """Send a file through a network in blocks. Raises ValueError for a file that is no sound of 16 bits."""
+    with opened(source) as sound:
         channels, rate = sound.getnchannels(), sound.getframerate()
         stream = deeplstm.Stream(net, batch=channels)
         stream.feed(np.zeros((1, channels, 1), np.float32))  # before the first sample nobody waits
@@ -75,13 +73,30 @@ def play(net: deeplstm.Stack, source: Path, target: Path, block: int) -> Used:
             result.setparams((channels, 2, rate, 0, "NONE", "not compressed"))
             while frames := sound.readframes(block):
                 start = time.perf_counter()
-                x = np.frombuffer(frames, "<i2").reshape(-1, channels, 1).astype(np.float32) / 32768
+                numbers = np.frombuffer(
+                    frames[: len(frames) // (2 * channels) * 2 * channels], "<i2"
+                )  # a file may be cut
+                x = numbers.reshape(-1, channels, 1).astype(np.float32) / 32768
                 y = stream.feed(x)
                 result.writeframes((np.clip(y, -1, 1) * 32767).astype("<i2").tobytes())
                 seconds = time.perf_counter() - start
-                taken, worst = taken + seconds, max(worst, seconds / (len(x) / rate))
+                taken, worst = taken + seconds, max(worst, seconds / (max(1, len(x)) / rate))
                 samples += len(x)
     return Used(taken / (samples / rate) if samples else 0.0, worst)
+
+
+def opened(source: Path) -> wave.Wave_read:
+    """A WAV file to read. Raises ValueError for any other."""
+    try:
+        sound = wave.open(str(source), "rb")  # noqa: SIM115, the caller closes it
+    except OSError as error:
+        raise ValueError(f"{source} cannot be read: {error.strerror}") from None
+    except (EOFError, wave.Error) as error:
+        raise ValueError(f"{source} is no WAV file: {str(error) or 'it ends too early'}") from None
+    if sound.getsampwidth() != 2:
+        sound.close()
+        raise ValueError(f"{source} has {8 * sound.getsampwidth()} bits a sample, but 16 are expected")
+    return sound
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,16 +111,15 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--block {options.block} is given, at least 1 is expected")
     if options.target.exists():
         parser.error(f"{options.target} exists already: choose another name")
+    if not options.target.parent.is_dir():
+        parser.error(f"{options.target.parent} is no folder to write {options.target.name} into: make it")
     try:
-        with wave.open(str(options.source), "rb"):
-            pass
+        opened(options.source).close()  # what is no sound is said before anything is learned
         print(f"learning the effect, {options.steps} steps ...", flush=True)
         used = play(learn(options.drive, options.steps), options.source, options.target, options.block)
-    except (OSError, EOFError, ValueError, wave.Error) as error:
+    except ValueError as error:
         options.target.unlink(missing_ok=True)
-        print(
-            f"effect: {error or 'the file ends too early'}: {options.source} is no WAV file of 16 bits", file=sys.stderr
-        )
+        print(f"effect: {error}", file=sys.stderr)
         return 2
     print(
         f"{options.target}: {100 * used.share:.1f} % of real time used, {100 * used.worst:.1f} % in the longest block"

@@ -10,6 +10,7 @@ are. The stream takes a reading in microseconds and remembers all that came befo
 
 import argparse
 import math
+import os
 import random
 import sys
 import time
@@ -83,6 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"sensor: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who reads this, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def watch(given: Iterator[torch.Tensor], count: int, steps: int) -> int:

@@ -8,6 +8,7 @@ from .errors import BackendUnavailable as BackendUnavailable
 from .errors import InputError as InputError
 from .inspect.gates import gates as gates
 from .inspect.memory import memory as memory
+from .inspect.report.numbers import report as report
 from .inspect.trace import trace as trace
 from .nn.explain import explain as explain
 from .nn.gru import GRU as GRU

@@ -1,12 +1,28 @@
 """The check sees every kind of wrong result, and the contestants are what they say."""
 
+import copy
+import re
+
 import pytest
 import torch
 
+import deeplstm
 from deeplstm.bench.cases import QUICK, Case, flops
 from deeplstm.bench.cells import CELLS, LSTM, stack_of
-from deeplstm.bench.check import ERROR, complaint, disagreements, results
-from deeplstm.bench.contestants import LOOP, ONNX, OURS, PEER, Outputs, contestants, other, peer_of, plain
+from deeplstm.bench.check import ERROR, beyond_rounding, complaint, disagreements, results
+from deeplstm.bench.contestants import (
+    LOOP,
+    ONNX,
+    OURS,
+    PEER,
+    Contestant,
+    Outputs,
+    contestants,
+    on,
+    other,
+    peer_of,
+    plain,
+)
 from deeplstm.bench.peers_jax import why_not_jax
 
 CASE = Case(5, 3, 8, 2)
@@ -53,6 +69,67 @@ def test_one_that_raises_is_wrong_and_says_why() -> None:
     error, where = disagreements([right, broken], CASE)[broken.name]
     assert error == float("inf")
     assert complaint(error, where) == "ZeroDivisionError was raised: by zero"
+
+
+class Steep(torch.nn.Module):
+    """A cell whose layer norm sees numbers that are nearly equal: rounding becomes a thousand times as large."""
+
+    input_size = output_size = state_size = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = torch.nn.Linear(8, 8), torch.nn.LayerNorm(8, eps=1e-12)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = torch.tanh(self.linear(x) + self.norm(1 + 1e-3 * torch.sin(h)))
+        return h, h
+
+
+def steep() -> tuple[Contestant, Contestant, Contestant]:
+    """The plain loop, ours and float64."""
+    stack = deeplstm.Stack(Steep())
+    exact = copy.deepcopy(stack).double()
+    named = ((LOOP, "reference", stack), (OURS, "cpu", stack), ("in float64", "reference", exact))
+    loop, ours, right = (
+        Contestant("Steep", name, on(backend, net), dict(net.named_parameters()), net) for name, backend, net in named
+    )
+    return loop, ours, right
+
+
+def test_rounding_that_equations_make_larger_is_no_mistake() -> None:
+    torch.manual_seed(0)
+    loop, ours, exact = steep()
+    assert disagreements([loop, ours], CASE)[OURS][0] > ERROR
+    assert beyond_rounding(loop, ours, exact, CASE) is None
+
+
+@pytest.mark.parametrize("part", ["y", "gradient"])
+@pytest.mark.parametrize("error", [1e-3, float("nan")])
+def test_a_mistake_is_no_rounding(part: str, error: float) -> None:
+    torch.manual_seed(0)
+    loop, ours, exact = steep()
+    run = ours.run
+
+    def broken(x: torch.Tensor) -> Outputs:
+        y, h = run(x)
+        return [y + error * (y.detach() if part == "y" else y - y.detach()), h]
+
+    ours.run = broken
+    complaint = beyond_rounding(loop, ours, exact, CASE)
+    assert complaint is not None
+    assert re.fullmatch(
+        r".+ is .+ of its largest value from float64, the plain loop .+: at most 2 times as much is expected", complaint
+    )
+
+
+def test_a_loop_that_is_itself_far_off_excuses_nobody() -> None:
+    torch.manual_seed(0)
+    loop, ours, exact = steep()
+    for parameter in exact.parameters.values():
+        parameter.data.mul_(1.01)
+    complaint = beyond_rounding(loop, ours, exact, CASE)
+    assert complaint is not None
+    assert "of the plain loop itself is" in complaint
 
 
 @pytest.mark.parametrize("cell", ["zoneout", "recurrent dropout"])

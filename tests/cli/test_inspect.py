@@ -54,6 +54,20 @@ def test_a_text_of_ones_own_and_a_name_of_ones_own(deeplstm, trained: Path):
     assert not (trained / "report.html").exists()
 
 
+def test_a_table_is_nothing_for_a_text_run(deeplstm, trained: Path):
+    Path("my.csv").write_text("a,b\n1,2\n")
+    for more in ((), ("--text", "my.csv")):
+        said = deeplstm("inspect", trained, "--data", "my.csv", "--out", "page.html", *more)
+        fails(said, "is a text run: give --text FILE in place of --data my.csv.", "deeplstm.report(model, x) in Python")
+    assert not Path("page.html").exists()
+
+
+def test_a_run_of_another_task(deeplstm, run: Path):
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace('task = "text"', 'task = "weather"'))
+    fails(deeplstm("inspect", run), "is of the task 'weather'; 'text' was expected")
+
+
 def test_a_megabyte_of_text_is_cut_with_a_word_about_it(deeplstm, trained: Path):
     Path("big.txt").write_text(TEXT * 600)
     assert Path("big.txt").stat().st_size > 1_000_000

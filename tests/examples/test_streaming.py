@@ -108,7 +108,28 @@ def test_files_that_are_no_sounds(tmp_path, capsys):
     (tmp_path / "text.wav").write_text("not a sound")
     (tmp_path / "empty.wav").write_bytes(b"")
     sound(tmp_path / "8.wav", bits=8)
-    for name in ("text.wav", "empty.wav", "8.wav", "nothing.wav"):
+    for name, says in {
+        "text.wav": "is no WAV file: file does not start with RIFF id",
+        "empty.wav": "is no WAV file: it ends too early",
+        "8.wav": "has 8 bits a sample, but 16 are expected",
+        "nothing.wav": "cannot be read: No such file or directory",
+    }.items():
         assert effect.main([str(tmp_path / name), str(tmp_path / "out.wav"), "--steps", "1"]) == 2
-        assert "effect: " in capsys.readouterr().err
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"effect: {tmp_path / name} {says}\n")
         assert not (tmp_path / "out.wav").exists()
+    sound(tmp_path / "in.wav")
+    with pytest.raises(SystemExit):
+        effect.main([str(tmp_path / "in.wav"), str(tmp_path / "no" / "out.wav")])
+    assert "no is no folder to write out.wav into" in capsys.readouterr().err
+
+
+def test_a_file_that_was_cut_plays_as_far_as_it_goes(tmp_path):
+    sound(tmp_path / "in.wav")
+    whole = (tmp_path / "in.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: 44 + 4 * 100 + 3])
+    net = deeplstm.Stack(deeplstm.LSTMCell(1, 4), torch.nn.Linear(4, 1))
+    for name in ("in", "cut"):
+        effect.play(net, tmp_path / f"{name}.wav", tmp_path / f"{name}-out.wav", 64)
+    played, full = (samples_of(tmp_path / f"{name}-out.wav") for name in ("cut", "in"))
+    np.testing.assert_array_equal(played, full[:100])

@@ -164,6 +164,8 @@ def test_bad_input():
         gates(torch.zeros(3))
     with pytest.raises(ValueError, match="gates got Linear, but there is no recurrent layer of deeplstm in it"):
         gates(nn.Linear(2, 3))
+    with pytest.raises(ValueError, match=r"it has the model \(torch.nn.GRU\). Use deeplstm's class of that name"):
+        gates(nn.GRU(2, 3))
     found = gates(LSTMCell(3, 4))
     with pytest.raises(KeyError, match="there is no 'layer 2', there is layer 1"):
         found["layer 2"]

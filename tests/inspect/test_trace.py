@@ -302,6 +302,21 @@ def test_the_gradient_of_a_loss_of_every_step_by_lag():
     torch.testing.assert_close(again.gradients["layer 1"], 0.5 ** torch.arange(4.0).double())
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_gradients_in_inference_mode_and_of_what_was_made_there(mode):
+    net, given = LSTM(3, 4), torch.randn(6, 2, 3)
+    expected = trace(net, given, net(given)[1], loss=lambda y: y.sum()).gradients["layer 1"]
+    with torch.inference_mode():
+        x, state, twin = given.clone(), net(given)[1], LSTM(3, 4)
+        twin.load_state_dict(net.state_dict())
+    for model in (net, twin):
+        with mode():
+            seen = trace(model, x, state, loss=lambda y: y.sum())
+            found = deeplstm.memory(model, x, state, samples=2)
+        torch.testing.assert_close(seen.gradients["layer 1"], expected)
+        assert bool((found.layers["layer 1"] > 0).all())
+
+
 def test_losses_that_are_none():
     net, x = LSTM(3, 4), torch.zeros(5, 2, 3)
     with pytest.raises(ValueError, match="a loss that gives a float, but a tensor with a gradient is expected"):

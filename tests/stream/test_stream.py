@@ -245,6 +245,59 @@ def test_a_stream_is_not_pickled(model):
         pickle.dumps(deeplstm.Stream(model))
 
 
+@pytest.mark.parametrize("used", [torch.inference_mode, torch.no_grad])
+@pytest.mark.parametrize("made", [torch.inference_mode, torch.no_grad])
+def test_inference_mode_may_begin_and_end_between_any_two_calls(model, made, used):
+    x = torch.randn(4, 1, 3)
+    expected, state = whole(model, x)
+    with made():
+        stream = deeplstm.Stream(model)
+    with used():
+        first = stream.step(x[0])
+        fork = stream.fork()
+        stream.reset()
+        stream.feed(x[:2])
+        with torch.no_grad():
+            model.bias_ih_l0.add_(1).sub_(1)  # packed anew, in this mode
+        stream.step(x[2])
+    for one, rest in ((stream, x[3:]), (fork, x[1:])):
+        torch.testing.assert_close(one.feed(rest)[-1], expected[-1], **CLOSE)
+        torch.testing.assert_close(one.state, state, **CLOSE)
+    stream.state = state
+    stream.reset(rows=[0])
+    again = stream.step(x[0])
+    torch.testing.assert_close(again, first, **CLOSE)
+    again.add_(1)  # a plain tensor
+
+
+class Learned(torch.nn.Module):
+    """A cell that starts from a parameter, and does not say how wide its input is."""
+
+    state_size = 3
+
+    def __init__(self):
+        super().__init__()
+        self.start = torch.nn.Parameter(torch.ones(3))
+
+    def initial_state(self, batch_size):
+        return self.start.expand(batch_size, -1)
+
+    def forward(self, x, h):
+        h = torch.tanh(x + h)
+        return h, h
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_state_that_is_set_before_the_first_step_is_not_written_to_the_model(batch):
+    cell = Learned()
+    stream = deeplstm.Stream(cell, batch=batch)
+    stream.state = torch.zeros(batch, 3)
+    assert cell.start.tolist() == [1, 1, 1]
+    assert torch.equal(stream.step(torch.ones(batch, 3)), torch.ones(batch, 3).tanh())
+    stream.reset()
+    assert torch.equal(stream.state, torch.ones(batch, 3))
+
+
 # ---------------------------------------------------------------- the weights
 
 
@@ -254,6 +307,16 @@ def changes():
         for p in model.parameters():
             p.grad = torch.ones_like(p)
         optimizer.step()
+
+    def fused_optimizer(model):
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.5, fused=True)
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+
+    def in_inference_mode(model):
+        with torch.inference_mode():
+            model.weight_hh_l1.mul_(2)
 
     def load(model):
         model.load_state_dict({n: p + 0.5 for n, p in model.state_dict().items()})
@@ -269,7 +332,7 @@ def changes():
         with torch.no_grad():
             model.bias_ih_l0 += 0.5
 
-    return [optimizer, load, replaced, data, bias_alone]
+    return [optimizer, fused_optimizer, in_inference_mode, load, replaced, data, bias_alone]
 
 
 @pytest.mark.parametrize("change", changes(), ids=lambda f: f.__name__)

@@ -17,6 +17,10 @@ PARTS = ("y", *(f"state {n}" for n in range(9)))
 ERROR = 2e-5
 """Largest difference allowed, relative to the largest value of the tensor: float32 after hundreds of steps. Over the grid
 right results differ by up to 4e-6, layer norm no more than the others since its gains start at 0.1."""
+FOLD = 2.0
+"""How many times as far from float64 as the plain loop one may be, where its equations make more than `ERROR` of rounding."""
+ROUNDING = 1e-3
+"""Largest distance from float64, relative to the largest value of the tensor, that a plain loop's rounding may have."""
 
 
 def disagreements(field: list[Contestant], case: Case) -> dict[str, tuple[float, str]]:
@@ -52,6 +56,38 @@ def complaint(error: float, where: str) -> str | None:
     return f"{where} is off by {error:.1e} of its largest value, at most {ERROR:.0e} is expected"
 
 
+def beyond_rounding(loop: Contestant, one: Contestant, exact: Contestant, case: Case) -> str | None:
+    """What is wrong with a contestant that is further from the plain loop than `ERROR`; None where it is only rounding.
+
+    Some equations make large differences of small ones, a layer norm of nearly equal numbers for one. Then the plain loop is
+    itself far from what is right, and the measure is its own distance: that of every tensor from float64 may be at most
+    `FOLD` times as large, or `ERROR`, as anywhere.
+
+    Args:
+        exact: the plain loop with the same weights in float64.
+    """
+    x = torch.randn(case.T, case.B, case.H)
+    right = results(exact, x.double())
+    found, plain = (distances(results(each, x), right) for each in (one, loop))
+    for name, distance in found.items():
+        if not plain[name] <= ROUNDING:
+            return f"{name} of the plain loop itself is {plain[name]:.1e} of its largest value from float64"
+        if not distance <= max(FOLD * plain[name], ERROR):
+            return (
+                f"{name} is {distance:.1e} of its largest value from float64, the plain loop {plain[name]:.1e}: "
+                f"at most {FOLD:.0f} times as much is expected"
+            )
+    return None
+
+
+def distances(found: dict[str, Tensor], right: dict[str, Tensor]) -> dict[str, float]:
+    """How far every tensor is from the right one, relative to its largest value."""
+    return {
+        name: (value - right[name]).abs().max().item() / (right[name].abs().max().item() or 1.0)
+        for name, value in found.items()
+    }
+
+
 def results(contestant: Contestant, x: Tensor, shapes: Sequence[torch.Size] = ()) -> dict[str, Tensor]:
     """Output and final state of the modes it has, and of training the gradient of the input and of every parameter.
 
@@ -66,7 +102,7 @@ def results(contestant: Contestant, x: Tensor, shapes: Sequence[torch.Size] = ()
         shapes = [value.shape for value in alone]
     if "training" in contestant.modes:
         draw = torch.Generator().manual_seed(1)
-        upstream = [torch.randn(shape, generator=draw) for shape in shapes]
+        upstream = [torch.randn(shape, generator=draw).to(x.dtype) for shape in shapes]
         outputs, gradients = _seeded(contestant.training(x, upstream))
         found |= {part: value.detach().clone() for part, value in zip(PARTS, outputs, strict=False)}
         names = ["dx", *(f"d{name}" for name in contestant.parameters)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import nn
 
 import deeplstm
 from deeplstm.bench.cases import QUICK, Case, flops
-from deeplstm.bench.check import complaint, disagreements
+from deeplstm.bench.check import beyond_rounding, complaint, disagreements
 from deeplstm.bench.contestants import LOOP, OURS, Contestant, on
 from deeplstm.bench.surroundings import checkout
 from deeplstm.bench.timing import Rounds, in_modes
@@ -67,22 +69,28 @@ def _measured(file: Path, case: Case, rounds: Rounds) -> Any:
         kind = cell_of(file)
         cell = kind(case.H, case.H)
         stack = deeplstm.Stack(cell)
-        parameters: dict[str, torch.Tensor] = dict(stack.named_parameters())
-        width = getattr(cell, "output_size", None)
-        field = [
-            Contestant(kind.__name__, name, on(backend, stack), parameters, stack, output_size=width)
-            for name, backend in ((LOOP, "reference"), (OURS, "cpu"))
-        ]
+        field = [_contestant(name, backend, stack) for name, backend in ((LOOP, "reference"), (OURS, "cpu"))]
         return _found(field, case, rounds if time_left else rounds._replace(most_slow=0.0))
 
     return measure
 
 
+def _contestant(name: str, backend: str, stack: deeplstm.Stack) -> Contestant:
+    cell = stack.layers[0].get_submodule("cell")
+    parameters: dict[str, torch.Tensor] = dict(stack.named_parameters())
+    width = getattr(cell, "output_size", None)
+    return Contestant(type(cell).__name__, name, on(backend, stack), parameters, stack, output_size=width)
+
+
 def _found(field: list[Contestant], case: Case, rounds: Rounds) -> Found:
-    ours = field[-1]
+    loop, ours = field
     found = Found()
     (error, where) = disagreements(field, case)[OURS]
     wrong = complaint(error, where)
+    if wrong and isfinite(error):
+        assert isinstance(loop.module, deeplstm.Stack)
+        exact = _contestant("in float64", "reference", copy.deepcopy(loop.module).double())
+        wrong = beyond_rounding(loop, ours, exact, case)
     if wrong:
         found.failed.append(f"examples {case} {ours.cell}, {OURS}: {wrong}")
         field = field[:1]

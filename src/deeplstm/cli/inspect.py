@@ -1,17 +1,23 @@
 """`deeplstm inspect`: one page about a trained network."""
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from deeplstm.errors import InputError
+
+TASKS = {"text": ("deeplstm.tasks.text.report", "text")}
+"""Task of a run -> the module whose `report(run, file, steps=...)` makes the page's data; the option that names the file."""
 
 
 def inspect(
     run: Path,
     *,
     text: Path | None = None,
+    data: Path | None = None,
     out: Path | None = None,
     steps: int = 2000,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -25,7 +31,9 @@ def inspect(
     run:
         Folder of the run.
     text:
-        Text file, UTF-8, to watch it read; none: its validation text.
+        Text file, UTF-8, to watch a text run read; none: its validation text.
+    data:
+        Table, for a run that reads numbers. There are none yet: for a network of yours, deeplstm.report(model, x) in Python.
     out:
         The page. None: report.html in the run's folder.
     steps:
@@ -34,22 +42,37 @@ def inspect(
         Replace the page if it exists.
     """
     from deeplstm.inspect.report.page import render
-    from deeplstm.tasks.text.report import report
     from deeplstm.training.files import write_atomic
     from deeplstm.training.surroundings import threads
 
     out = run / "report.html" if out is None else out
     _check_free(run, out, overwrite)
-    with threads(1):  # one stream of text is too little to share
-        data = report(run, text, steps=steps)
-    page = render(data).encode()
+    report, source = _reader(run, text=text, data=data)
+    with threads(1):  # one sequence is too little to share
+        found = report(run, source, steps=steps)
+    page = render(found).encode()
     write_atomic(out, page)
-    for note in data["notes"]:
+    for note in found["notes"]:
         print(note)
     print(
-        f"{out}: {data['steps']['count']:,} {data['steps']['unit']}s, {len(page) / 1e6:.1f} MB. Open it in a browser."
+        f"{out}: {found['steps']['count']:,} {found['steps']['unit']}s, {len(page) / 1e6:.1f} MB. Open it in a browser."
     )
     return 0
+
+
+def _reader(run: Path, **given: Path | None) -> tuple[Callable[..., dict[str, Any]], Path | None]:
+    """What makes the page's data of a run of its task, and the file that this is to read."""
+    from deeplstm.training.run_folder import Run
+
+    task = Run.open(run).task
+    module, option = TASKS.get(task, TASKS["text"])  # which says what is wrong with a run of another
+    for other, file in given.items():
+        if other != option and file is not None:
+            raise InputError(
+                f"{run} is a {task} run: give --{option} FILE in place of --{other} {file}. "
+                "A network of yours that reads numbers: deeplstm.report(model, x) in Python."
+            )
+    return import_module(module).report, given[option]
 
 
 def _check_free(run: Path, out: Path, overwrite: bool) -> None:

@@ -13,7 +13,7 @@ from ..nn.recurrent import Recurrent
 from ..recurrence.call import name_of
 from .gate_views import Gate, Gates, Hidden, LayerGates, Parameters
 from .gate_words import nonlinearity, what_it_does
-from .layers import Layer, layers_of
+from .layers import Layer, foreign_layers, layers_of
 from .live import beside
 
 
@@ -51,9 +51,14 @@ def gates(module: nn.Module) -> Gates:
         raise TypeError(f"gates got {type(module).__name__}, but an nn.Module is expected.")
     layers = layers_of(module)
     if not layers:
+        foreign = ", ".join(foreign_layers(module))
         raise ValueError(
-            f"gates got {type(module).__name__}, but there is no recurrent layer of deeplstm in it: give a cell, LSTM, GRU, "
-            "RNN, Recurrent, Stack, or a module with such in it."
+            f"gates got {type(module).__name__}, but there is no recurrent layer of deeplstm in it: "
+            + (
+                f"it has {foreign}. Use deeplstm's class of that name, which loads the same state dict."
+                if foreign
+                else "give a cell, LSTM, GRU, RNN, Recurrent, Stack, or a module with such in it."
+            )
         )
     return Gates([_gates_of(layer) for layer in layers])
 

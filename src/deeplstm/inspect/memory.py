@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .lags import by_lag, draw_steps, frozen, input_squares, lengths_of, reads_numbers, root_mean
 from .record import Sequence as Recorded
-from .run import check_model, recorded, split_result, time_major
+from .run import check_model, differentiable, recorded, split_result, time_major
 
 if TYPE_CHECKING:
     import polars
@@ -111,6 +111,7 @@ def memory(
         if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
             raise ValueError(f"memory got {name}={number!r}, but a whole number of at least 1 is expected.")
     check_model("memory", model)
+    model = differentiable(model)
     with frozen(model):
         recording = recorded("memory", model, x, state, lengths, kwargs, (), grad=True)
         sequences = [s for s in recording.sequences if reads_numbers(s) and s.steps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +31,8 @@ def recorded(
     grad: bool,
 ) -> Recording:
     """A model's one pass, called as layers are called: the state and the lengths only where they are given."""
+    if grad:
+        x, state = _with_gradients(x), _with_gradients(state)
     args = (x,) if state is None else (x, state)
     kwargs = kwargs if lengths is None else {**kwargs, "lengths": lengths}
     with torch.inference_mode(torch.is_inference_mode_enabled() and not grad), torch.set_grad_enabled(grad):
@@ -54,6 +57,24 @@ def recorded(
             stacklevel=3,
         )
     return recording
+
+
+def differentiable(model: nn.Module) -> nn.Module:
+    """The model, or a copy of it where its parameters were made in inference mode: through those there are no gradients."""
+    if not any(p.is_inference() for p in model.parameters()):
+        return model
+    with torch.inference_mode(False), torch.no_grad():
+        return copy.deepcopy(model)
+
+
+def _with_gradients(value: Any) -> Any:
+    """The same values, also where they were made in inference mode: those tensors cannot have gradients."""
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(map(_with_gradients, value))
+    if not isinstance(value, Tensor) or not value.is_inference():
+        return value
+    with torch.inference_mode(False), torch.no_grad():
+        return value.clone()
 
 
 def split_result(result: Any) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from ..recurrence.state import detach
 from .lags import frozen
 from .losses import loss_by_lag
 from .record import Recording
-from .run import check_model, recorded, split_result
+from .run import check_model, differentiable, recorded, split_result
 
 if TYPE_CHECKING:
     import polars
@@ -184,11 +184,13 @@ def trace(
     check_model("trace", model)
     if isinstance(values, str):
         raise ValueError(f"trace got values={values!r}, but a list of names is expected: values=[{values!r}].")
+    if loss is not None:
+        model = differentiable(model)
     with nullcontext() if grad or loss is None else frozen(model):
         recording = recorded("trace", model, x, state, lengths, kwargs, values, grad or loss is not None)
         gradients = None
         if loss is not None:
-            with torch.enable_grad():
+            with torch.inference_mode(False), torch.enable_grad():
                 gradients = loss_by_lag(loss(split_result(recording.result)[0]), recording.sequences, model)
     given = None if lengths is None else torch.as_tensor(lengths)
     return Trace(recording, x, given, gradients, grad)

@@ -161,7 +161,8 @@ class Compiled(Engine):
             ):
                 return None
             if not block:
-                whole = empty(block_shape, dtype=dtype)
+                with torch.inference_mode(False):  # those that are left may be given out when it is over
+                    whole = empty(block_shape, dtype=dtype)
                 block = list(whole.unbind())
                 end = whole.data_ptr()
             context[x_at] = x.data_ptr()

@@ -180,7 +180,10 @@ def _flatten(nest: Any, state: Any, found: dict[int, Tensor]) -> None:
 
 
 def initial(model: nn.Module, form: Form, batch: int, like: Tensor) -> list[Tensor]:
-    """What each state tensor is before the first step: a cell's own ``initial_state``, else zeros. (batch, n) each."""
+    """What each state tensor is before the first step: a cell's own ``initial_state``, else zeros. (batch, n) each.
+
+    They have memory of their own, so that a stream may write to them: an ``initial_state`` may be a view of a parameter.
+    """
     found: list[Tensor] = []
 
     def visit(layer: nn.Module) -> None:
@@ -197,7 +200,7 @@ def initial(model: nn.Module, form: Form, batch: int, like: Tensor) -> list[Tens
 
     with torch.no_grad():
         visit(model)
-    return [tensor.detach() for tensor in found]
+    return [tensor.detach().clone() for tensor in found]
 
 
 # ---------------------------------------------------------------- what cannot be streamed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -23,6 +24,20 @@ from .one_step import Form, initial, leading_embedding
 from .plan import plan_of
 
 Array = TypeVar("Array", Tensor, np.ndarray)
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _in_plain_memory(method: Method) -> Method:
+    """What a method makes can be written to anywhere, also where it is called in ``torch.inference_mode``."""
+
+    @wraps(method)
+    def call(self: Stream, *args: Any, **kwargs: Any) -> Any:
+        if not torch.is_inference_mode_enabled():
+            return method(self, *args, **kwargs)
+        with torch.inference_mode(False), torch.no_grad():
+            return method(self, *args, **kwargs)
+
+    return cast(Method, call)
 
 
 class Stream:
@@ -61,6 +76,7 @@ class Stream:
     (True, True)
     """
 
+    @_in_plain_memory
     def __init__(
         self, model: nn.Module, batch: int = 1, *, weights: torch.dtype | None = None, threads: int | None = None
     ) -> None:
@@ -118,6 +134,7 @@ class Stream:
         """
         return self._run(chunk, out, is_chunk=True)
 
+    @_in_plain_memory
     def _run(self, x: Any, out: Any, is_chunk: bool) -> Any:
         is_numpy = isinstance(x, np.ndarray)
         if not is_numpy and not isinstance(x, Tensor):
@@ -238,6 +255,7 @@ class Stream:
                 )
         self._put(self._form.flat(state))
 
+    @_in_plain_memory
     def reset(self, rows: int | Sequence[int] | Sequence[bool] | Tensor | np.ndarray | None = None) -> None:
         """Go back to the initial state: zeros, or what the cell's own ``initial_state`` gives.
 
@@ -264,6 +282,7 @@ class Stream:
         """
         self._put(state_file.load(Path(path), self._form, self._tensors(), self.batch))
 
+    @_in_plain_memory
     def fork(self) -> Stream:
         """A stream of its own that goes on from the same state: for trying several continuations. Weights are shared."""
         other = Stream.__new__(Stream)
@@ -280,6 +299,7 @@ class Stream:
         """The state as it is kept: (B, n) each, to be read or written to."""
         return self._waiting if self._engine is None else self._engine.states()
 
+    @_in_plain_memory
     def _put(self, tensors: list[Tensor]) -> None:
         with torch.no_grad():
             for tensor, given in zip(self._tensors(), tensors, strict=True):
@@ -287,6 +307,7 @@ class Stream:
 
     # ---------------------------------------------------------------- what it is
 
+    @_in_plain_memory
     def refresh(self) -> None:
         """Read the model's weights anew, for changes that cannot be noticed: those made through ``.data`` or NumPy."""
         if self._engine is not None:
@@ -344,7 +365,7 @@ def _check_model(model: Any, batch: Any, weights: Any, threads: Any) -> None:
 def _as_tensor(x: np.ndarray) -> Tensor:
     try:
         return torch.from_numpy(x if x.flags.writeable and not any(s < 0 for s in x.strides) else x.copy())
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"Stream got x of {x.dtype}, which torch does not have: {error}") from error
 
 

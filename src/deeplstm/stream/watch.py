@@ -6,6 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+_fused_steps = [0]
+"""How many steps fused optimizers have taken: torch's kernels for these do not count the versions of what they write to."""
+
+
+def _count_fused(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    _fused_steps[0] += any(group.get("fused") for group in optimizer.param_groups)
+
+
+register_optimizer_step_post_hook(_count_fused)
 
 
 def watch(model: nn.Module, count: list[int]) -> Callable[[], tuple[Any, ...]]:
@@ -14,8 +26,8 @@ def watch(model: nn.Module, count: list[int]) -> Callable[[], tuple[Any, ...]]:
     What it cannot see is a tensor written to through ``.data``, or through NumPy; for that there is ``count``, a list of one
     number, which is part of the result. It holds the model's parts, not the model.
     """
-    scope: dict[str, Any] = {"count": count}
-    reads = ["count[0]"]
+    scope: dict[str, Any] = {"count": count, "fused": _fused_steps}
+    reads = ["count[0]", "fused[0]"]
     for n, module in enumerate(model.modules()):
         if module._modules:
             scope[f"m{n}"] = module._modules

@@ -116,6 +116,11 @@ class Run:
 
     # --- config.toml
 
+    @property
+    def task(self) -> str:
+        """What the run was trained for, as its config says; "" where it does not."""
+        return str(read_toml(self.config).get("task", ""))
+
     def write_config(self, task: str, config: Any) -> None:
         import tomli_w
 

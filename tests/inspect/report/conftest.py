@@ -88,7 +88,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         one.page.on("pageerror", lambda error: one.complaints.append(str(error)))
         one.page.goto(file.as_uri())
         one.settle()
-        one.show("#text")
+        one.show("#text, #curves-scroll")
         return one
 
     yield opening

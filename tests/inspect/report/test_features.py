@@ -51,7 +51,7 @@ def test_units_that_track_are_found_and_others_are_not():
     follows[11] = feature + 0.2 * noise[11]
     opposes[5] = -feature
     traces = {("layer 1", "c"): follows, ("layer 1", "h"): noise, ("layer 2", "forget"): opposes}
-    best, _ = tracking(traces, feature, most=3)
+    best, _ = tracking(traces, {"steps": feature}, most=3)["steps"]
     assert [(one.layer, one.value, one.unit) for one in best[:2]] == [("layer 2", "forget", 5), ("layer 1", "c", 11)]
     assert best[0].r == pytest.approx(-1, abs=1e-5)
     assert best[1].r == pytest.approx(np.corrcoef(feature, follows[11])[0, 1], abs=1e-5)
@@ -62,10 +62,12 @@ def test_units_that_track_are_found_and_others_are_not():
 def test_noise_stays_within_what_chance_gives():
     rng = np.random.default_rng(1)
     feature = rng.integers(0, 2, 800).astype(np.float32)
-    best, chance = tracking({("layer 1", "h"): rng.normal(size=(100, 800)).astype(np.float32)}, feature)
+    noise = rng.normal(size=(100, 800)).astype(np.float32)
+    best, chance = tracking({("layer 1", "h"): noise}, {"coin": feature})["coin"]
     assert abs(best[0].r) < chance < 0.25
 
 
 def test_a_unit_that_never_changes_tracks_nothing():
-    best, chance = tracking({("layer 1", "h"): np.full((4, 50), 0.3, np.float32)}, np.arange(50, dtype=np.float32))
+    traces = {("layer 1", "h"): np.full((4, 50), 0.3, np.float32)}
+    best, chance = tracking(traces, {"time": np.arange(50, dtype=np.float32)})["time"]
     assert (best[0].r, chance) == (0, 0)

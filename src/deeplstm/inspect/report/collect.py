@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ..gates import Gates, gates
 from ..memory import memory as memory_of
-from ..trace import Trace, trace
+from ..run import is_batch_first
+from ..trace import trace
 from .arrays import fit, pack
-from .features import FEATURES, SHIFTS, features, tracking
+from .features import FEATURES, SHIFTS, Tracking, features, tracking
 from .network import blocks, matrices
 
 FORMAT = 1
@@ -25,7 +27,25 @@ LEAST_SIZE = 0.45
 """Characters that a traced number takes where it is compressed best, about: what cannot fit need not be traced."""
 NEARLY = 0.9
 """Where a gate counts as open or shut: beyond 0.9 or below 0.1, of those with a sign beyond 0.9 of either."""
+MOST_STEPS = 10_000
+"""Steps of a page, at most: of a text each is an element, and a browser slows down under more of them."""
+POINTS = 1000
+"""Points of a loss curve, at most: beyond, each is the mean of several."""
+LAGS = 100
+"""Steps back that the memory curves show, at most."""
+Traced = Mapping[str, Mapping[str, Tensor]]
 Traces = dict[tuple[str, str], NDArray[np.float32]]
+
+
+class Curve(NamedTuple):
+    """One number for every step that a model read ("input") or gave ("output"), as a page draws it.
+
+    Shapes: values (T,).
+    """
+
+    name: str
+    kind: str
+    values: NDArray[Any]
 
 
 def affordable_steps(model: nn.Module, x: Any) -> int:
@@ -40,7 +60,7 @@ def affordable_steps(model: nn.Module, x: Any) -> int:
 
 def collect(
     model: nn.Module,
-    seen: Trace,
+    seen: Traced,
     pieces: Sequence[str],
     *,
     title: str,
@@ -48,21 +68,25 @@ def collect(
     unit: str,
     skip: int = 0,
     text: Sequence[str] | None = None,
+    curves: Sequence[Curve] | None = None,
     memory: dict[str, Any] | None = None,
     loss: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The data of a page about a model and what it did with one sequence.
+    """The data of a page about a model and what it did with one sequence: a text, or numbers over time.
 
     ``render`` draws it; a task adds what it alone knows: "made_by", "facts" (pairs of name and value), "notes" (sentences
     above all), and "expected" (see `expectations`).
 
     Args:
-        seen: `trace` of the model on one sequence, T + skip steps of one row.
-        pieces: what each of the T steps is called on the page; together they are the text.
+        seen: `trace` of the model on one sequence, or what is wanted of it: T + skip steps of one row in every layer.
+        pieces: what each of the T steps is called on the page; together they are the text. Of numbers it may be empty: then
+            steps have their number alone.
         title, about: the page's head.
         unit: what a step is: "character".
         skip: steps at the beginning that are not shown.
         text: the pieces as features see them, where the page shows them differently.
+        curves: the numbers, where it is no text that was read: they stand in its place, and units are looked for that follow
+            them instead of a text's features.
         memory: {"about", "label", "lags": (K,), "layers": [{"name", "norms": (K,)}]}.
         loss: {"about", "label", "top", "train" and "valid": {"x": (N,), "y": (N,)}}.
 
@@ -71,10 +95,14 @@ def collect(
     Raises: InputError for values that are not finite.
     """
     traces = _rows(seen, skip)
-    steps, packed = fit(traces, TRACE_SIZE)
+    drawn = [_rounded(curve.values) for curve in curves or ()]
+    steps, packed = fit(traces, TRACE_SIZE - len(json.dumps(drawn)))
     traces = {key: values[:, :steps] for key, values in traces.items()}
     found = gates(model)
-    tracked = _tracked(traces, (text or pieces)[:steps])
+    if curves is None:
+        tracked = _features(traces, (text or pieces)[:steps])
+    else:
+        tracked = _curves(traces, curves, [values[:steps] for values in drawn])
     return {
         "format": FORMAT,
         "made_by": "deeplstm",
@@ -84,7 +112,12 @@ def collect(
         "facts": [],
         "network": blocks(model, found, seen),
         "loss": loss,
-        "steps": {"unit": unit, "count": steps, "pieces": list(pieces[:steps])},
+        "steps": {
+            "kind": "text" if curves is None else "numbers",
+            "unit": unit,
+            "count": steps,
+            "pieces": list(pieces[:steps]),
+        },
         "expected": None,
         "trace": {
             "layers": [
@@ -96,7 +129,7 @@ def collect(
         "saturation": saturation(traces),
         "weights": _weights(found),
         "memory": memory,
-        "start": _start(tracked, pieces[:steps]),
+        "start": _start(tracked, pieces[:steps], steps),
     }
 
 
@@ -124,26 +157,45 @@ def expectations(
     }
 
 
-def memory_curves(model: nn.Module, x: Any, unit: str, lags: int) -> dict[str, Any]:
-    """How far back the layers of a model look, as a page draws it.
+def thin(values: Sequence[float]) -> list[float]:
+    """A loss curve of at most `POINTS` points."""
+    count = -(-len(values) // POINTS)
+    if count < 2:
+        return list(values)
+    return [float(f"{np.mean(values[n : n + count]):.6g}") for n in range(0, len(values), count)]
+
+
+def memory_curves(model: nn.Module, x: Tensor, unit: str) -> dict[str, Any] | None:
+    """How far back the layers of a model look, as a page draws it; None where there are too few steps to tell.
+
+    The sequence is cut into rows of equal length: the same steps, at less cost, and smoother curves.
 
     Args:
-        x: input (T, B): several rows make the curves smoother.
-        lags: how many steps back.
+        x: the input of one row, (T, ...), as the model reads it but for the batch.
     """
-    found = memory_of(model, x, lags=lags)
+    rows = max(1, len(x) // (2 * LAGS))
+    length = len(x) // rows
+    lags = min(LAGS, length)
+    if lags < 2:
+        return None
+    cut = x[: rows * length].unflatten(0, (rows, length))  # (rows, length, ...)
+    found = memory_of(model, cut if is_batch_first(model) else cut.transpose(0, 1), lags=lags)
     reach = found.reach()
     last = "model" if "model" in reach else list(reach)[-1]
-    curves = {"whole model" if name == "model" else name: curve for name, curve in found.curves.items()}
+    names = {"model": "whole model", "model ahead": "whole model, ahead"}
+    ahead = ", and what comes k later where a layer reads from the end," if found.ahead is not None else ""
     return {
-        "about": f"How strongly what was read k {unit}s before still moves what a layer gives now, and what the whole model "
-        f"gives: the norm of the gradient, estimated. Nine tenths of the {'whole model' if last == 'model' else last}'s lie "
+        "about": f"How strongly what was read k {unit}s before{ahead} still moves what a layer gives now, and what the whole "
+        f"model gives: the norm of the gradient, estimated. Nine tenths of the {names.get(last, last)}'s lie "
         f"within {reach[last]} {unit}s.",
         "label": "gradient norm",
         "lags": list(range(lags)),
         "layers": [
-            {"name": name, "norms": [float(f"{norm:.4g}") if norm == norm else None for norm in curve.tolist()]}
-            for name, curve in curves.items()
+            {
+                "name": names.get(name, name),
+                "norms": [float(f"{norm:.4g}") if norm == norm else None for norm in curve.tolist()],
+            }
+            for name, curve in found.curves.items()
         ],
     }
 
@@ -173,7 +225,7 @@ def saturation(traces: Mapping[tuple[str, str], NDArray[Any]]) -> list[dict[str,
     return found
 
 
-def _rows(seen: Trace, skip: int) -> Traces:
+def _rows(seen: Traced, skip: int) -> Traces:
     """Every value as (n, T), the steps of one unit side by side."""
     return {
         (layer, name): np.ascontiguousarray(values[skip:, 0].float().cpu().numpy().T)
@@ -182,27 +234,52 @@ def _rows(seen: Trace, skip: int) -> Traces:
     }
 
 
-def _tracked(traces: Traces, pieces: Sequence[str]) -> list[dict[str, Any]]:
+def _features(traces: Traces, pieces: Sequence[str]) -> list[dict[str, Any]]:
+    """The features of a text, those that it does not have included."""
     found = features(pieces)
-    entries = []
-    for name, (about, _) in FEATURES.items():
-        best, chance = tracking(traces, found[name]) if name in found else ([], 0.0)
-        entries.append(
-            {
-                "name": name,
-                "about": about,
-                "values": [int(value) for value in found.get(name, [])],
-                "best": [{**one._asdict(), "r": round(one.r, 3)} for one in best],
-                "chance": round(chance, 3),
-                "shifts": SHIFTS,
-            }
-        )
-    return entries
+    best = tracking(traces, found)
+    return [
+        _feature(name, about, [int(value) for value in found.get(name, [])], *best.get(name, ([], 0.0)))
+        for name, (about, _) in FEATURES.items()
+    ]
 
 
-def _start(tracked: list[dict[str, Any]], pieces: Sequence[str]) -> dict[str, Any]:
+def _curves(traces: Traces, curves: Sequence[Curve], drawn: Sequence[list[float]]) -> list[dict[str, Any]]:
+    """The curves as features, one that never changes included."""
+    wide = {
+        curve.name: curve.values[: len(values)].astype(np.float64) for curve, values in zip(curves, drawn, strict=True)
+    }
+    moving = {name: (v - v.mean()) / v.std() for name, v in wide.items() if v.std() > 0}
+    best = tracking(traces, moving)
+    return [
+        {**_feature(curve.name, curve.name, values, *best.get(curve.name, ([], 0.0))), "kind": curve.kind}
+        for curve, values in zip(curves, drawn, strict=True)
+    ]
+
+
+def _feature(name: str, about: str, values: list[Any], best: list[Tracking], chance: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "about": about,
+        "values": values,
+        "best": [{**one._asdict(), "r": round(one.r, 3)} for one in best],
+        "chance": round(chance, 3),
+        "shifts": SHIFTS,
+    }
+
+
+def _rounded(values: NDArray[Any]) -> list[float]:
+    """Numbers to a ten-thousandth of their range, or to five digits where they are all the same."""
+    extent = float(values.max() - values.min()) if len(values) else 0.0
+    if extent == 0:
+        return [float(f"{value:.5g}") for value in values.tolist()]
+    digits = 4 - int(np.floor(np.log10(extent)))
+    return [round(float(value), digits) for value in values]
+
+
+def _start(tracked: list[dict[str, Any]], pieces: Sequence[str], steps: int) -> dict[str, Any]:
     """What the page shows first: the unit that is most of all more than chance."""
-    step = next((n for n in range(len(pieces) // 5, len(pieces)) if pieces[n].strip()), 0)
+    step = next((n for n in range(steps // 5, len(pieces)) if pieces[n].strip()), 0) if pieces else steps // 5
     known = [one for one in tracked if one["best"] and abs(one["best"][0]["r"]) > one["chance"]]
     if not known:
         return {"step": step}

@@ -1,4 +1,4 @@
-"""What units follow in a text: its features, character by character, and the units that go along with them."""
+"""What units follow: a text's features, character by character, and the units that go along with such or other curves."""
 
 from __future__ import annotations
 
@@ -41,29 +41,37 @@ class Tracking(NamedTuple):
 
 
 def tracking(
-    traces: Mapping[tuple[str, str], NDArray[Any]], feature: NDArray[Any], most: int = 8
-) -> tuple[list[Tracking], float]:
-    """The units that go along best with a feature, each with the one of its values that does so best; and chance.
+    traces: Mapping[tuple[str, str], NDArray[Any]], features: Mapping[str, NDArray[Any]], most: int = 8
+) -> dict[str, tuple[list[Tracking], float]]:
+    """For every feature the units that go along with it best, each with the one of its values that does; and chance.
 
     Chance is what the best unit of all reaches with copies of the feature that are shifted around in time: what lies below
     says nothing about the network.
 
-    Shapes: traces by (layer, value) of (H, T); feature (T,).
+    Shapes: traces by (layer, value) of (H, T); features (T,) each.
     """
-    T = len(feature)
-    shifts = np.linspace(0, T, SHIFTS + 1, endpoint=False).astype(int)
-    copies = _standard(np.stack([np.roll(feature, shift) for shift in shifts]))  # (1 + SHIFTS, T), the first as it is
-    best: dict[tuple[str, int], Tracking] = {}
-    chance = 0.0
+    copies = {name: _shifted(feature) for name, feature in features.items()}
+    best: dict[str, dict[tuple[str, int], Tracking]] = {name: {} for name in features}
+    chance = dict.fromkeys(features, 0.0)
     for (layer, value), of_units in traces.items():
-        r = _standard(of_units) @ copies.T / T  # (H, 1 + SHIFTS)
-        chance = max(chance, float(np.abs(r[:, 1:]).max(initial=0)))
-        for unit in np.argsort(-np.abs(r[:, 0]))[:most]:
-            one = Tracking(layer, value, int(unit), float(r[unit, 0]))
-            key = (layer, one.unit)
-            if key not in best or abs(one.r) > abs(best[key].r):
-                best[key] = one
-    return sorted(best.values(), key=lambda one: -abs(one.r))[:most], chance
+        units = _standard(of_units)
+        for name, of_feature in copies.items():
+            r = units @ of_feature.T / of_feature.shape[1]  # (H, 1 + SHIFTS)
+            chance[name] = max(chance[name], float(np.abs(r[:, 1:]).max(initial=0)))
+            for unit in np.argsort(-np.abs(r[:, 0]))[:most]:
+                one = Tracking(layer, value, int(unit), float(r[unit, 0]))
+                key = (layer, one.unit)
+                if key not in best[name] or abs(one.r) > abs(best[name][key].r):
+                    best[name][key] = one
+    return {
+        name: (sorted(found.values(), key=lambda one: -abs(one.r))[:most], chance[name]) for name, found in best.items()
+    }
+
+
+def _shifted(feature: NDArray[Any]) -> NDArray[Any]:
+    """A feature as it is, and its copies shifted around in time. Shapes: (T,) -> (1 + SHIFTS, T)."""
+    shifts = np.linspace(0, len(feature), SHIFTS + 1, endpoint=False).astype(int)
+    return _standard(np.stack([np.roll(feature, shift) for shift in shifts]).astype(np.float32))
 
 
 def _standard(rows: NDArray[Any]) -> NDArray[Any]:

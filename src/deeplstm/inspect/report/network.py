@@ -29,7 +29,10 @@ class Matrix(NamedTuple):
 
 
 def matrices(found: Gates) -> Iterator[Matrix]:
-    """The matrix of every gate over [x, h_prev], and of the layers inside gates that have such; shared ones once."""
+    """The matrix of every gate over [x, h_prev], and of the layers inside gates that have such, shared ones once.
+
+    Then those that belong to no single gate: a projection, and all of a cell of one's own.
+    """
     for layer, gates in found.items():
         shared: set[int] = set()
         for gate in gates.values():
@@ -47,6 +50,9 @@ def matrices(found: Gates) -> Iterator[Matrix]:
                     last = n == len(gate.hidden) - 1
                     name = f"{gate.name}, its output" if last else f"{gate.name}, hidden layer {n + 1}"
                     yield Matrix(layer, gate.name, name, _array(hidden.weight), split)
+        for name, weight in gates.others.items():
+            if weight.dim() == 2:
+                yield Matrix(layer, None, name, _array(weight), weight.shape[1])
 
 
 def blocks(model: nn.Module, found: Gates, traced: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -55,17 +61,40 @@ def blocks(model: nn.Module, found: Gates, traced: Mapping[str, Mapping[str, Any
     Args:
         traced: layer name -> value name -> anything: what can be chosen on the page.
 
-    Returns: for each {"name", "kind", "layer" (its name in the traces, or None), "carried" (its state), "gates", "shape",
-        "parameters", "gives" (the width that goes on to the next)}.
+    Returns: for each {"name", "kind", "layer" (its name in the traces, or None), "joins" (whether it stands beside the block
+        before: the other direction of a layer), "carried" (its state), "gates", "shape", "parameters", "link" (what a
+        stack's skip adds around it), "gives" (the width that goes on to the next)}.
     """
     layers: dict[str, list[LayerGates]] = {}
     for layer in found.values():
         layers.setdefault(layer.path, []).append(layer)
     parts: list[dict[str, Any]] = []
+    last: dict[str, dict[str, Any]] = {}  # of the parts of a module and of all that hold it
     for path, module in _parts(model, set(layers)):
         of_module = layers.get(path, [])
         parts += [_layer(layer, module, traced.get(layer.name, {})) for layer in of_module] or [_other(path, module)]
+        names = path.split(".")
+        last |= {".".join(names[: n + 1]): parts[-1] for n in range(len(names))}
+    for path, link in _links(model):
+        if path in last:
+            last[path]["link"] = link
     return parts
+
+
+def _links(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """The layers of stacks that a link goes around, by path, and the link in words."""
+    for path, stack in model.named_modules():
+        if not isinstance(stack, Stack) or stack.skip is None:
+            continue
+        for n, is_linked in enumerate(stack.linked):
+            at = f"{path}.layers.{n}" if path else f"layers.{n}"
+            if stack.skip == "dense" and n:
+                yield at, "reads all before it, too (dense)"
+            elif is_linked and stack.skip == "residual":
+                yield at, "+ what it reads (residual)"
+            elif is_linked:
+                count = sum(p.numel() for p in stack.gates[str(n)].parameters())
+                yield at, f"highway gate {stack.reads[n]:,} × {stack.reads[n]:,}, {count:,} parameters"
 
 
 def _parts(module: nn.Module, layers: set[str], path: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -84,11 +113,13 @@ def _layer(layer: LayerGates, module: nn.Module, traced: Mapping[str, Any]) -> d
         "name": layer.name,
         "kind": layer.cell,
         "layer": layer.name,
+        "joins": layer.name.endswith(" reverse") and getattr(module, "bidirectional", False),
         "carried": "h, c" if "c" in traced else "h",
         "gates": [
             {"name": gate.name, "shape": _gate_shape(gate), "traced": gate.name in traced} for gate in layer.values()
         ],
         "shape": "",
+        "link": "",
         "parameters": layer.parameters,
         "gives": f"{gives:,}" if gives else "",
     }
@@ -103,13 +134,16 @@ def _other(path: str, module: nn.Module) -> dict[str, Any]:
         kind, shape = "hidden layers", " → ".join(map(str, module.sizes))
     if isinstance(module, nn.Embedding):
         kind = "a row a symbol"
+    title = type(module).__name__ if name.isdigit() or not name else name
     return {
-        "name": kind if name.isdigit() or not name else name,
-        "kind": "" if name.isdigit() or kind.lower() == name else kind,
+        "name": title,
+        "kind": "" if kind.lower() == title.lower() else kind,
         "layer": None,
+        "joins": False,
         "carried": "",
         "gates": [],
         "shape": shape,
+        "link": "",
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "gives": f"{gives:,}" if gives else "",
     }

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ..extra import needed
 
 SIZE_LIMIT = 6_000_000
 """Bytes of a page, at most."""
@@ -22,9 +25,7 @@ def render(data: dict[str, Any]) -> str:
 
     Raises: InputError where the page would have more than `SIZE_LIMIT` bytes.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
+    jinja2, Markup = needed("jinja2", "a report"), needed("markupsafe", "a report").Markup
     assets = files(__package__) / "assets"
     scripts = sorted(
         (one for one in assets.iterdir() if one.name.endswith(".js")), key=lambda one: int(one.name.split("-")[0])
@@ -35,20 +36,33 @@ def render(data: dict[str, Any]) -> str:
     policy = "; ".join(
         f"{what} {source}" for what, source in {**allowed, "base-uri": "'none'", "form-action": "'none'"}.items()
     )
-    environment = Environment(
-        loader=FileSystemLoader(str(assets)),
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(assets)),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html").render(
+    page: str = environment.get_template("page.html").render(
         data=data, json=Markup(in_script(data)), script=Markup(script), style=Markup(style), policy=policy
     )
     size = len(page.encode())
     if size > SIZE_LIMIT:
         raise InputError(f"The report would have {size:,} bytes, more than {SIZE_LIMIT:,}: give fewer steps.")
     return page
+
+
+def write(page: str, path: Path) -> Path:
+    """Write a page under a temporary name first: what fails leaves the file that was there, and no half of a new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
 
 
 def in_script(data: Any) -> str:

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 import deeplstm
 from deeplstm.errors import InputError
-from deeplstm.inspect.report.collect import affordable_steps, collect, expectations, memory_curves
+from deeplstm.inspect.report.collect import MOST_STEPS, affordable_steps, collect, expectations, memory_curves, thin
 from deeplstm.tasks.text.config import TextModel
 from deeplstm.tasks.text.encoded import Encoded
 from deeplstm.tasks.text.files import check_files, read_bytes, read_text
-from deeplstm.tasks.text.model import TextNetwork
 from deeplstm.tasks.text.problem import UNITS, TextProblem
 from deeplstm.tasks.text.runs import load
 from deeplstm.tasks.text.vocabulary import BYTES, Vocabulary
@@ -23,12 +22,6 @@ from deeplstm.training.loop import columns
 from deeplstm.training.metrics import MetricsFile
 from deeplstm.training.run_folder import Run
 
-MOST_STEPS = 10_000
-"""Steps of a page, at most: each is an element of its text, and a browser slows down under more of them."""
-POINTS = 1000
-"""Points of a loss curve, at most: beyond, each is the mean of several rows of metrics.csv."""
-LAGS = 100
-"""Steps back that the memory curves show, at most."""
 ROOM = {"char": 1, "word": 32, "byte": 1}
 """Characters of a file that are read for each step that is wanted."""
 
@@ -64,7 +57,7 @@ def report(
         unit=unit,
         skip=1,
         text=pieces,
-        memory=_memory(network, ids, unit),
+        memory=memory_curves(network, torch.from_numpy(ids.astype(np.int64)), unit),
         loss=losses,
     )
     count = data["steps"]["count"]
@@ -133,17 +126,6 @@ def _pieces(vocabulary: Vocabulary, ids: NDArray[Any]) -> list[str]:
     return [decoder([number]) or BYTES[number] for number in ids.tolist()]
 
 
-def _memory(network: TextNetwork, ids: NDArray[Any], unit: str) -> dict[str, Any] | None:
-    """Memory curves over the text, cut into rows of equal length."""
-    rows = max(1, len(ids) // (2 * LAGS))
-    length = len(ids) // rows
-    lags = min(LAGS, length)
-    if lags < 2:
-        return None
-    x = torch.from_numpy(ids[: rows * length].astype(np.int64)).view(rows, length).T
-    return memory_curves(network, x, unit, lags)
-
-
 def _losses(run: Run, unit: str) -> dict[str, Any] | None:
     """The curves; None for a run that is shared without them."""
     if not run.metrics.exists():
@@ -151,9 +133,9 @@ def _losses(run: Run, unit: str) -> dict[str, Any] | None:
     rows = MetricsFile(run.metrics, columns(TextProblem.metrics)).read()
     if not rows:
         return None
-    train = {"x": _thin([row["step"] for row in rows]), "y": _thin([row["loss"] for row in rows])}
+    train = {"x": thin([row["step"] for row in rows]), "y": thin([row["loss"] for row in rows])}
     validated = [row for row in rows if "valid_loss" in row]
-    valid = {"x": _thin([row["step"] for row in validated]), "y": _thin([row["valid_loss"] for row in validated])}
+    valid = {"x": thin([row["step"] for row in validated]), "y": thin([row["valid_loss"] for row in validated])}
     about = f"Training loss went from {train['y'][0]:.2f} to {train['y'][-1]:.2f} in {rows[-1]['step']:,} steps."
     if validated:
         best = min(validated, key=lambda row: row["valid_loss"])
@@ -161,13 +143,6 @@ def _losses(run: Run, unit: str) -> dict[str, Any] | None:
     # the first steps fall from a height that would flatten everything of interest
     top = max([row["loss"] for row in rows[len(rows) // 20 :]] + valid["y"][:1])
     return {"about": about, "label": f"nats per {unit.removesuffix('s')}", "top": top, "train": train, "valid": valid}
-
-
-def _thin(values: list[float]) -> list[float]:
-    count = -(-len(values) // POINTS)
-    if count < 2:
-        return values
-    return [float(f"{np.mean(values[n : n + count]):.6g}") for n in range(0, len(values), count)]
 
 
 def _described(model: TextModel) -> str:
@@ -194,9 +169,11 @@ def _input(vocabulary: Vocabulary, unit: str) -> dict[str, Any]:
         "name": unit,
         "kind": kind,
         "layer": None,
+        "joins": False,
         "carried": "",
         "gates": [],
         "shape": "",
+        "link": "",
         "parameters": 0,
         "gives": "",
     }

@@ -1,6 +1,7 @@
 // The page's data, and its arrays: unpacked when first wanted, kept.
 
 const data = JSON.parse(document.getElementById("data").textContent);
+const isText = data.steps.kind === "text"; // else numbers over time
 const byId = (id) => document.getElementById(id);
 
 // An array of N rows and T columns: q holds a byte each, evenly between the low and the high of its row, or bent around 0.
@@ -60,4 +61,7 @@ const named = (symbol) => NAMES[symbol] ?? symbol;
 const SPOKEN = { " ": "blank", "\n": "line end", "\t": "tab" };
 const spoken = (symbol) => SPOKEN[symbol] ?? symbol;
 const percent = (share) => (share >= 0.0995 ? `${(100 * share).toFixed(0)} %` : share >= 0.0005 ? `${(100 * share).toFixed(1)} %` : "< 0.1 %");
+// A step's number, a text's counted from 1; and what it is called besides: its symbol, its time, or nothing.
+const numberOf = (step) => (isText ? step + 1 : step).toLocaleString("en");
+const calledHere = (step) => (data.steps.pieces.length ? ` (${named(data.steps.pieces[step])})` : "");
 const signed = (value) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(2);

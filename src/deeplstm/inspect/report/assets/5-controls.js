@@ -21,7 +21,7 @@ function controls() {
   unit.addEventListener("change", () => { unit.value = state.unit; });
   byId("unit-less").addEventListener("click", () => change({ unit: state.unit - 1 }));
   byId("unit-more").addEventListener("click", () => change({ unit: state.unit + 1 }));
-  byId("colour-by").addEventListener("change", (event) => change({ colour: event.target.value }));
+  byId("colour-by")?.addEventListener("change", (event) => change({ colour: event.target.value }));
   const gates = [...document.querySelectorAll(".gates button")];
   for (const gate of gates) gate.addEventListener("click", () => change({ layer: layerNumber(gate.dataset.layer), value: gate.dataset.value }));
 
@@ -48,7 +48,7 @@ function tracks() {
   for (const feature of data.features) {
     const chip = document.createElement("button");
     Object.assign(chip, { type: "button", className: "chip", textContent: feature.name, disabled: !feature.best.length });
-    chip.title = feature.best.length ? feature.about : "This text has nothing of it, or nothing else.";
+    chip.title = feature.best.length ? feature.about : isText ? "This text has nothing of it, or nothing else." : "It never changes.";
     chip.addEventListener("click", () => {
       const again = state.feature === feature.name;
       change({ feature: again ? null : feature.name });
@@ -75,7 +75,7 @@ function tracks() {
       }
       const words = document.createElement("p");
       words.className = "dim";
-      words.textContent = `Correlation with ${feature.about}, over this text. Chance alone reaches ${feature.chance.toFixed(2)} (the best of all units against ${feature.shifts} copies of the feature shifted in time).`;
+      words.textContent = `Correlation with ${feature.about}, over this ${isText ? "text" : "sequence"}. Chance alone reaches ${feature.chance.toFixed(2)} (the best of all units against ${feature.shifts} copies of the feature shifted in time).`;
       found.replaceChildren(list, words);
     }
     found.querySelectorAll("button").forEach((button, n) => {

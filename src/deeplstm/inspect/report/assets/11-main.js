@@ -1,10 +1,10 @@
 // Loss and memory curves; then everything begins.
 
-function curves() {
+function charts() {
   const { loss, memory } = data;
   if (loss) {
     readableChart("loss", () => [
-      { name: "training", ...loss.train, colour: colours.output, faint: true },
+      { name: "training", ...loss.train, colour: colours.output, faint: true, dots: loss.train.x.length < 2 },
       ...(loss.valid.x.length ? [{ name: "validation", ...loss.valid, colour: colours.forget, dots: loss.valid.x.length < 60 }] : []),
     ], { xLabel: "step", yLabel: loss.label, top: loss.top, digits: (v) => v.toFixed(3) }, (x, words) => `step ${x.toLocaleString("en")}: ${words.join(", ")}`);
   }
@@ -19,13 +19,13 @@ let kept = "auto";
 try { kept = localStorage.getItem("deeplstm-theme") ?? "auto"; } catch { /* see setTheme */ }
 controls();
 tracks();
-text();
+(isText ? text : curves)();
 here();
 strip();
 heat();
 saturation();
 weights();
-curves();
+charts();
 setTheme(["auto", "light", "dark"].includes(kept) ? kept : "auto");
 const { layer, value, unit, step, feature } = data.start;
 change(feature ? { layer: layerNumber(layer), value, unit, step, feature } : { step });

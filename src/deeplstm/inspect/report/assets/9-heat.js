@@ -35,16 +35,11 @@ function orderOf(of) {
 }
 
 function heat() {
-  const holder = byId("heat"), image = byId("heat-image"), mark = byId("heat-mark"), { count, pieces, unit: noun } = data.steps;
+  const holder = byId("heat"), image = byId("heat-image"), mark = byId("heat-mark"), { count, unit: noun } = data.steps;
   const range = byId("range");
-  for (const steps of [0, 500, 200, 80].filter((steps) => steps < count)) range.append(new Option(steps ? `${steps} ${noun}s around the chosen one` : "the whole text", steps));
-  range.addEventListener("change", () => change({ range: Number(range.value) }));
+  rangeChoice(range);
   byId("order").addEventListener("change", (event) => change({ order: event.target.value }));
   holder.addEventListener("keydown", walk);
-  const span = () => {
-    const steps = state.range || count;
-    return [between(0, state.step - (steps >> 1), Math.max(0, count - steps)), Math.min(steps, count)];
-  };
   let drawn = [0, count];
 
   const map = view("heat", holder, ["layer", "value", "range", "order", "step"], (changed) => {
@@ -52,7 +47,7 @@ function heat() {
     const of = table(packedNow(), () => touch(map, "data"));
     if (!of) return;
     const { context, width, height } = sized(image), source = imageOf(of), order = orderOf(of);
-    drawn = span();
+    drawn = spanOf(state.range, state.step);
     range.value = state.range;
     byId("order").value = state.order;
     context.imageSmoothingEnabled = drawn[1] > width || of.rows > height;
@@ -85,7 +80,7 @@ function heat() {
   mark.addEventListener("click", (event) => { const { step, unit } = under(event); change({ step, unit }); });
   mark.addEventListener("pointermove", (event) => {
     const { step, unit, of } = under(event);
-    if (of) byId("heat-readout").textContent = `unit ${unit} at ${noun} ${step + 1} (${named(pieces[step])}): ${signed(of.at(unit, step))}`;
+    if (of) byId("heat-readout").textContent = `unit ${unit} at ${noun} ${numberOf(step)}${calledHere(step)}: ${signed(of.at(unit, step))}`;
   });
   maps();
 }

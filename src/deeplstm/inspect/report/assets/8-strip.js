@@ -1,4 +1,4 @@
-// All values of one unit around the chosen step, above the text itself: a panel for those in [0, 1], one for those in
+// All values of one unit around the chosen step, above the text itself or its steps' numbers: a panel for those in [0, 1], one for those in
 // [-1, 1], one for those that go further.
 
 function strip() {
@@ -6,7 +6,7 @@ function strip() {
   let from = 0, wide = 1, left = 40;
   const one = view("strip", canvas, ["layer", "unit", "step", "feature", "value"], () => {
     const { context, width, height } = sized(canvas);
-    const longest = data.steps.unit === "word" ? 56 : 13;
+    const longest = data.steps.unit === "word" ? 56 : isText ? 13 : 6;
     const steps = Math.max(8, Math.min(count, Math.floor((width - left - 6) / longest)));
     wide = (width - left - 6) / steps;
     from = between(0, state.step - (steps >> 1), Math.max(0, count - steps));
@@ -41,19 +41,24 @@ function strip() {
       }
       const feature = data.features.find((entry) => entry.name === state.feature);
       if (feature && k === panels.length - 1) {
-        const most = Math.max(...feature.values), least = Math.min(...feature.values);
+        const [least, most] = extent(feature.values), apart = most - least || 1;
         context.strokeStyle = colours.accent;
         context.lineWidth = 1.5;
         context.setLineDash([5, 4]);
         context.beginPath();
-        for (let n = 0; n < shown; n++) context.lineTo(middle(from + n), y(low + ((feature.values[from + n] - least) / (most - least)) * (high - low)));
+        for (let n = 0; n < shown; n++) context.lineTo(middle(from + n), y(low + ((feature.values[from + n] - least) / apart) * (high - low)));
         context.stroke();
         context.setLineDash([]);
       }
     });
-    context.font = "13px ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
-    context.textAlign = "center";
-    for (let n = from; n < from + shown; n++) {
+    if (!isText) {
+      context.fillStyle = colours.dim;
+      timeTicks(context, from, shown, wide, left, width - 6, height - 9);
+    } else {
+      context.font = "13px ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
+      context.textAlign = "center";
+    }
+    for (let n = from; isText && n < from + shown; n++) {
       context.fillStyle = n === state.step ? colours.accent : colours.ink;
       const word = named(pieces[n].trim() || pieces[n]);
       if (word.length > 1) context.fillText(word, middle(n), height - 12, wide - 4);
