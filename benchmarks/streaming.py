@@ -172,11 +172,12 @@ def reading_seconds(size_bytes: int, parts: int) -> float:
     """
     from llvmlite import ir
 
-    from deeplstm.recurrence.backends.cpu import kernels, threads
-    from deeplstm.recurrence.backends.cpu.control import accumulate
-    from deeplstm.recurrence.backends.cpu.control import loop as loop_
-    from deeplstm.recurrence.backends.cpu.host import host
-    from deeplstm.recurrence.backends.cpu.memory import I8, I64, PTR
+    from deeplstm.recurrence.backends.cpu import threads
+    from deeplstm.recurrence.backends.cpu.llvm import kernels
+    from deeplstm.recurrence.backends.cpu.llvm.control import accumulate
+    from deeplstm.recurrence.backends.cpu.llvm.control import loop as loop_
+    from deeplstm.recurrence.backends.cpu.llvm.host import host
+    from deeplstm.recurrence.backends.cpu.llvm.memory import I8, I64, PTR
 
     lanes, chains = host().vector_bytes // 4, 8
     module, vector = ir.Module(), ir.VectorType(ir.FloatType(), lanes)
@@ -202,7 +203,7 @@ def reading_seconds(size_bytes: int, parts: int) -> float:
         b.store(total, b.gep(out, [b.mul(part, I64(256))], source_etype=I8), align=4)
     b.ret_void()
     text = kernels._with_attributes(str(module), host())
-    engine = kernels._loaded(kernels._object_code(text, host()), host())
+    engine = kernels._loaded(kernels._object_code(text, host(), optimise=True), host())
 
     class Reader:
         address = engine.get_function_address("run")

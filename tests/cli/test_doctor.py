@@ -10,8 +10,9 @@ import torch
 
 from deeplstm.cli import doctor as command
 from deeplstm.recurrence.backends import cpu, torch_fused
-from deeplstm.recurrence.backends.cpu import cache, peak
-from deeplstm.recurrence.backends.cpu.host import host
+from deeplstm.recurrence.backends.cpu import peak
+from deeplstm.recurrence.backends.cpu.llvm import cache
+from deeplstm.recurrence.backends.cpu.llvm.host import host
 from deeplstm.recurrence.dispatch import BACKENDS
 
 

@@ -71,7 +71,7 @@ def test_float32_to_rounding(H):
 
 @pytest.mark.parametrize("width", ["16", "32"])
 def test_narrower_vectors(width, monkeypatch):
-    from deeplstm.recurrence.backends.cpu import host
+    from deeplstm.recurrence.backends.cpu.llvm import host
 
     monkeypatch.setenv("DEEPLSTM_VECTOR_BYTES", width)
     host.host.cache_clear()

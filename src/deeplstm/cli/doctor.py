@@ -51,7 +51,7 @@ def _processor() -> Iterator[tuple[str, str]]:
     import torch
 
     try:
-        from deeplstm.recurrence.backends.cpu.host import host
+        from deeplstm.recurrence.backends.cpu.llvm.host import host
 
         processor = host()
     except (ImportError, OSError, ValueError) as error:
@@ -94,7 +94,7 @@ def _why_not(name: str) -> str:
 
 
 def _kernel_cache() -> Iterator[tuple[str, str]]:
-    from deeplstm.recurrence.backends.cpu import cache
+    from deeplstm.recurrence.backends.cpu.llvm import cache
 
     folder = cache.folder()
     if folder is None:

@@ -1,6 +1,6 @@
 """The one table of elementwise operators: how torch computes each, and what it costs.
 
-To add an operator is to add an entry here, and its vector form in `backends/cpu/math.py` where that has no such name yet.
+To add an operator is to add an entry here, and its vector form in `backends/cpu/llvm/math.py` where that has no such name yet.
 """
 
 from __future__ import annotations

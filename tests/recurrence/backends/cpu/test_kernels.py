@@ -42,6 +42,22 @@ def test_every_cell_with_lengths(case):
     assert_equals_the_reference(case, UNEQUAL, torch.float64)
 
 
+@cells()
+def test_every_cell_on_one_row(case):
+    """Where masks that are the same at every step are one row in memory for all steps."""
+    assert_equals_the_reference(case, Shape("one row", 5, 1, 3, 5), torch.float64)
+
+
+def test_states_that_are_one_row_in_memory():
+    cell, x = LSTMCell(3, 5).double(), torch.randn(6, 4, 3, dtype=torch.float64)
+    state, initial = (
+        tuple(torch.randn(1, 5, dtype=torch.float64).expand(4, 5).requires_grad_() for _ in range(2)) for _ in range(2)
+    )
+    options = {"noise": {}, "initial": initial, "resets": torch.rand(6, 4) < 0.4}
+    runs = [lambda n=n: scan(cell, None, x, state, backend=n, **options) for n in ("cpu", "reference")]
+    assert_same(*runs, [*state, *initial, *cell.parameters()], **TOLERANCE[torch.float64])
+
+
 @shapes([shape for shape in SHAPES if shape.T and shape.B and shape.lengths != (0, 0)])
 @cells(FEW)
 @pytest.mark.parametrize("reverse", [False, True])

@@ -6,7 +6,7 @@ from torch import nn
 
 import deeplstm
 from deeplstm.recurrence.backends.cpu import outer as products
-from deeplstm.recurrence.backends.cpu.host import host
+from deeplstm.recurrence.backends.cpu.llvm.host import host
 from deeplstm.recurrence.backends.cpu.outer import outer
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]

@@ -1,5 +1,6 @@
 """Memory that calls use one after another: never two at a time, never what leaves a call, and not for ever."""
 
+import os
 import threading
 
 import pytest
@@ -100,6 +101,17 @@ def test_threads_never_get_the_same_memory():
     for worker in workers:
         worker.join()
     assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_a_thread_that_is_not_there():
+    with pool.POOL._lock:
+        child = os.fork()
+        if not child:
+            pool.POOL.take(SMALL_BYTES)
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_limit_that_is_no_number(monkeypatch):

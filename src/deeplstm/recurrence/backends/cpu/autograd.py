@@ -230,6 +230,7 @@ class _Elsewhere:
         self._held: list[Tensor] = []
 
     def _put(self, name: str, tensor: Tensor, table: int) -> None:
+        tensor = tensor.contiguous()  # a state that is the same for all rows may be one row in memory
         self.at[name] = tensor.data_ptr(), table
         self._held.append(tensor)
 

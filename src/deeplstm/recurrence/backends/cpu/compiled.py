@@ -14,12 +14,12 @@ from ...program.split import Split
 from ...program.stages import Columns, stages
 from . import threads
 from .batch import Batch
-from .emit import emit
-from .host import host
-from .kernels import compile_ir, compiled
-from .layout import layout
-from .memory import BYTES, Element
-from .shared import shared
+from .llvm.emit import emit
+from .llvm.host import host
+from .llvm.kernels import compile_ir, compiled
+from .llvm.layout import layout
+from .llvm.memory import BYTES, Element
+from .llvm.shared import shared
 
 Entry = tuple[int, int]
 """Addresses: of a buffer, and of a table that has, at place t, the first row of step t."""

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from . import threads
-from .host import host
-from .kernels import Function, Loaded, machine_code
-from .layout import KERNEL
-from .memory import Element
-from .outer_ir import Shape, emit, shape
+from .llvm.host import host
+from .llvm.kernels import Function, Loaded, machine_code
+from .llvm.layout import KERNEL
+from .llvm.memory import Element
+from .llvm.outer import Shape, emit, shape
 
 SMALL = threads.SMALL_PRODUCTS
 """Multiplications below which a second thread costs more than it brings."""

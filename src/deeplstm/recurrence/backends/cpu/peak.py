@@ -9,12 +9,12 @@ import torch
 from llvmlite import ir
 
 from . import threads as pool
-from .control import accumulate, loop
-from .host import Host, host
-from .kernels import compile_ir
-from .layout import KERNEL, PREPARE
-from .math import fma
-from .memory import I64, PTR, Vectors
+from .llvm.control import accumulate, loop
+from .llvm.host import Host, host
+from .llvm.kernels import compile_ir
+from .llvm.layout import KERNEL, PREPARE
+from .llvm.math import fma
+from .llvm.memory import I64, PTR, Vectors
 
 SECONDS = 0.2
 """How long is measured; the fastest of `ROUNDS` parts counts."""

@@ -27,6 +27,10 @@ class Pool:
         self.limit_bytes = limit_bytes
         self._held: list[_Held] = []
         self._asked = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """Nobody is in here: a forked child has a copy of a lock that another thread may have held."""
         self._lock = Lock()
 
     def take(self, size: int) -> Tensor:
@@ -100,3 +104,6 @@ def _limit() -> int:
 
 
 POOL = Pool(_limit())
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=POOL.renew)

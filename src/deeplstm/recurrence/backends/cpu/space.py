@@ -27,7 +27,8 @@ class Space:
         self._held: dict[str, Tensor | tuple[Tensor, int, int]] = {}
 
     def put(self, name: str, rows: Tensor) -> Tensor:
-        """(rows, n), contiguous."""
+        """(rows, n); what kernels only read may be spread over rows that are one in memory, and is copied."""
+        rows = rows.contiguous()
         self.at[name], self._held[name] = rows.data_ptr(), rows
         return rows
 

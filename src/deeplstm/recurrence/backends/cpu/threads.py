@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .kernels import Function
+from .llvm.kernels import Function
 
 SMALL = 1_000_000
 """Multiplications of a loop below which a second thread costs more than it brings: 20 microseconds of work. On a machine whose

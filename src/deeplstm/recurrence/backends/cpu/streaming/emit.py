@@ -21,11 +21,11 @@ from llvmlite import ir
 from ....program import free
 from ....program.graph import Node
 from ....program.stages import Buffer, Place, Stage
-from .. import math
-from ..control import accumulate, loop, until_negative
-from ..emit import COMBINE, NEUTRAL, across, emit_operator
-from ..host import Host
-from ..memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, compute_element, lanes_below
+from ..llvm import math
+from ..llvm.control import accumulate, loop, until_negative
+from ..llvm.emit import COMBINE, NEUTRAL, across, emit_operator
+from ..llvm.host import Host
+from ..llvm.memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, compute_element, lanes_below
 from .helper import ARGUMENT, CLOSED, FUNCTION, OPEN
 from .helper import emit_wait as _wait
 from .layout import COUNTER, COUNTERS, DONE, LINE, MAILBOX, PACKED, STEPS, TABLE, Layout, Packed, Pass, X, Y

@@ -19,9 +19,9 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
-from .. import kernels
-from ..host import host
-from ..memory import I32, I64, PTR
+from ..llvm import kernels
+from ..llvm.host import host
+from ..llvm.memory import I32, I64, PTR
 
 STATE, FUNCTION, ARGUMENT, ASLEEP, CALLS = 0, 8, 9, 16, 17
 """Entries of the mailbox: whether there is work, the function and its argument, whether the helper must be woken, how often it

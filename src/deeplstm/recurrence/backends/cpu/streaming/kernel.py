@@ -13,9 +13,9 @@ from torch import Tensor
 from ....program.inference import Inference, whole
 from ....program.interpret import straight_line
 from ....program.stages import stages
-from .. import kernels
-from ..host import Host, host
-from ..memory import Element
+from ..llvm import kernels
+from ..llvm.host import Host, host
+from ..llvm.memory import Element
 from . import helper
 from .emit import KERNEL, emit
 from .helper import lines

@@ -14,8 +14,8 @@ from torch import Tensor
 from ....program import free
 from ....program.graph import Node
 from ....program.stages import Buffer, Loop, Stage
-from ..host import Host
-from ..memory import Element
+from ..llvm.host import Host
+from ..llvm.memory import Element
 
 MOST_VECTORS = 4
 """Vectors of columns that one pass fills: so many sums that do not wait for each other."""

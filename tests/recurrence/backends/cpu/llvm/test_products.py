@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import deeplstm
-from deeplstm.recurrence.backends.cpu import kernels
-from deeplstm.recurrence.backends.cpu.host import host
-from deeplstm.recurrence.backends.cpu.memory import lanes_of
-from deeplstm.recurrence.backends.cpu.packing_ir import KINDS, SIGNATURE, Packing, kind_of
-from deeplstm.recurrence.backends.cpu.products_ir import Products, most_rows
-from deeplstm.recurrence.backends.cpu.shared import shared
+from deeplstm.recurrence.backends.cpu.llvm import kernels
+from deeplstm.recurrence.backends.cpu.llvm.host import host
+from deeplstm.recurrence.backends.cpu.llvm.memory import lanes_of
+from deeplstm.recurrence.backends.cpu.llvm.packing import KINDS, SIGNATURE, Packing, kind_of
+from deeplstm.recurrence.backends.cpu.llvm.products import Products, most_rows
+from deeplstm.recurrence.backends.cpu.llvm.shared import shared
 
 ELEMENTS = ["float32", "float64", "bfloat16"]
 NARROWER = [(64, 32), (32, 16), (16, 16)]

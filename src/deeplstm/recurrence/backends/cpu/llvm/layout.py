@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ...program import free
-from ...program.graph import Node
-from ...program.stages import Buffer, Loop, Stage
+from ....program import free
+from ....program.graph import Node
+from ....program.stages import Buffer, Loop, Stage
 from .host import Host
 from .memory import Element, Vectors, lanes_of
-from .packing_ir import Packing
-from .products_ir import Products
+from .packing import Packing
+from .products import Products
 from .tiles import Tiling, tiling
 
 HEADER = 8

@@ -116,7 +116,8 @@ def machine_code(
 def _sources() -> str:
     """What identifies the code that makes kernels: a version alone stays while it is worked on."""
     here = Path(__file__).parent
-    files = sorted([*here.glob("*.py"), *(here.parent.parent / "program").glob("*.py")])
+    folders = (here, here.parent, here.parents[2] / "program")
+    files = sorted(file for folder in folders for file in folder.glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

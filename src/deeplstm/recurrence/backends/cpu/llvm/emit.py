@@ -17,9 +17,9 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
-from ...program import free
-from ...program.graph import Node
-from ...program.stages import RESETS, Buffer, Loop, Place, Stage
+from ....program import free
+from ....program.graph import Node
+from ....program.stages import RESETS, Buffer, Loop, Place, Stage
 from . import math
 from .control import call_at, least, loop
 from .layout import IS_SINGLE, KERNEL, PACKED, PER_BUFFER, Layout

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from llvmlite import binding, ir
 
-from deeplstm.recurrence.backends.cpu import math
+from deeplstm.recurrence.backends.cpu.llvm import math
 
 INFINITY, NAN = float("inf"), float("nan")
 TYPES = {torch.float32: ir.FloatType(), torch.float64: ir.DoubleType()}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from ...program import free
+from ....program import free
 from .control import call_at
 from .layout import PACKED, PARTS, PREPARE, Layout
 from .memory import I64, PTR, STORED
-from .packing_ir import SIGNATURE, Packing, kind_of
+from .packing import SIGNATURE, Packing, kind_of
 
 
 def emit_prepare(module: ir.Module, layout: Layout) -> None:

@@ -16,8 +16,8 @@ import llvmlite
 import pytest
 
 import deeplstm
-from deeplstm.recurrence.backends.cpu import cache, kernels
-from deeplstm.recurrence.backends.cpu.host import host
+from deeplstm.recurrence.backends.cpu.llvm import cache, kernels
+from deeplstm.recurrence.backends.cpu.llvm.host import host
 
 ADDS = """
 define void @run(i64 %begin, i64 %end, ptr %context) {{
@@ -86,7 +86,7 @@ def test_equal_kernels_in_use_are_one(compiled):
 SCRIPT = """
 import torch
 from deeplstm import LSTMCell, scan
-from deeplstm.recurrence.backends.cpu import kernels
+from deeplstm.recurrence.backends.cpu.llvm import kernels
 
 count, compile_it = 0, kernels._object_code
 def counting(text, host, optimise):

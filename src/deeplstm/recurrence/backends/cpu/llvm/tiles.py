@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from ...program.graph import Node
-from ...program.stages import Stage
+from ....program.graph import Node
+from ....program.stages import Stage
 from .host import Host
 from .memory import BYTES, I64, Element, Vectors
-from .products_ir import Products, most_rows
+from .products import Products, most_rows
 
 LARGE_BYTES = 1024 * 1024
 """Packed weights of a stage above which they are taken to come from beyond the second cache at every step. Then a panel is

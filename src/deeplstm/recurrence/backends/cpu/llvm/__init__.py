@@ -1,0 +1,1 @@
+"""Machine code: written as LLVM IR, compiled for the host, kept on disk."""
