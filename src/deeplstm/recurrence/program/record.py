@@ -23,6 +23,7 @@ _META, _CPU = torch.device("meta"), torch.device("cpu")
 _LIFT = aten.lift_fresh.default
 _REDUCTIONS = frozenset((aten.sum.dim_IntList, aten.mean.dim, aten.amax.default, aten.amin.default))
 _LIKE = frozenset((aten.empty_like.default, aten.zeros_like.default, aten.ones_like.default, aten.full_like.default))
+_INTO = frozenset((aten.slice_scatter.default, aten.select_scatter.default))
 _READS = frozenset((aten._local_scalar_dense.default, aten.nonzero.default))
 
 
@@ -171,6 +172,8 @@ def _shaped(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return None if dtype is None else made(numpy.broadcast_shapes(*shapes), dtype)
     if func in _LIKE:
         return made(args[0].shape, kwargs.get("dtype") or args[0].dtype)
+    if func in _INTO:
+        return made(args[0].shape, args[0].dtype)
     if func in (aten.mm.default, aten.addmm.default):
         left, right = args[-2:]
         return made((left.shape[0], right.shape[1]), left.dtype)

@@ -37,7 +37,10 @@ FEW_ROWS = 8
 PACKED_BYTES = 512 * 1024
 """Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
 
-UNROLL = 2
+FEW_SUMS = 12
+"""Up to which two steps are written after each other: more fill the processor's registers and its time by themselves, and would
+take twice as long to compile."""
+
 LINE_BYTES = 64
 """Of the cache."""
 
@@ -62,16 +65,6 @@ class Shape:
     lanes: int
     chunk: int
     has_masks: bool
-
-    @property
-    def variants(self) -> tuple[int, ...]:
-        """Numbers of rows that there are sums for. The last panel of a is filled up with zeros to one of them: a sum for each
-        number would take three times as long to compile.
-        """
-        found = [self.rows]
-        while found[0] > 1:
-            found.insert(0, found[0] * 7 // 10)
-        return tuple(found)
 
     @property
     def columns(self) -> int:
@@ -172,13 +165,10 @@ class _Emitter:
         self.computed: Element = "float64" if element == "float64" else "float32"
         self.stored, self.number = STORED[element], self.types.scalar
         # the last panel of b may have fewer vectors: a sum of its own for each number would take as long again to compile
-        self.sums: dict[int, ir.Function] = {}
-        fewest = 1
-        for rows in shape.variants:
-            sum_ = self._sum(rows, fewest)
-            self.sums |= dict.fromkeys(range(fewest, rows + 1), sum_)
-            fewest = rows + 1
-        self.pack_a, self.pack_rest = self._pack_a(), self._pack_rest()
+        self.sums = {rows: self._sum(rows, shape.vectors) for rows in range(1, shape.rows + 1)}
+        counts = range(1, shape.rows + 1)
+        masked = self._pack_a(None) if shape.has_masks else None
+        self.packs = {rows: masked or self._pack_a(rows) for rows in counts}
         self.pack_b = self._pack_b()
 
     def _function(self, name: str, *types: ir.Type) -> tuple[ir.IRBuilder, tuple[ir.Value, ...]]:
@@ -209,45 +199,27 @@ class _Emitter:
             self.packed_a = self._at(b, self.packed_b, self.shape.b_size)
             chunks = _Spread(b, low, high, self.shape.chunk)
             blocks = _Spread(b, I64(0), self.rows, BLOCK_ROWS)
-            panels = b.udiv(b.add(b.sub(self.right, self.left), I64(self.shape.rows - 1)), I64(self.shape.rows))
-            groups = _Spread(b, I64(0), panels, GROUP)
+            groups = _Spread(b, self.left, self.right, self.shape.rows * GROUP)
             with (
                 chunks.each("chunk") as (_, first, last),
                 blocks.each("block") as (_, top, bottom),
-                groups.each("group") as (_, low, high),
+                groups.each("group") as (_, start, stop),
             ):
-                start, stop = (self._start(panel) for panel in (low, high))
                 block = _Block(top, bottom, first, last, start, stop, b.sub(bottom, top))
-                self._pack_group(block, low, high)
-                with loop(b, low, high, "panel") as panel:
-                    self._panel(block, b.sub(panel, low), self._start(panel), self._start(b.add(panel, I64(1))))
+                panels = _Spread(b, start, stop, self.shape.rows)
+                self._pack_group(block, panels)
+                with panels.each("panel") as (number, low, high):
+                    self._panel(block, number, low, high)
         b.ret_void()
 
-    def _start(self, panel: ir.Value) -> ir.Value:
-        """The first column of a panel of a: all have as many, but for the last."""
-        return least(self.b, self.b.add(self.left, self.b.mul(panel, I64(self.shape.rows))), self.right)
-
-    def _pack_group(self, block: _Block, first: ir.Value, last: ir.Value) -> None:
+    def _pack_group(self, block: _Block, panels: _Spread) -> None:
         b = self.b
         few = _Spread(b, block.top, block.bottom, FEW_ROWS)
-        with few.each("few") as (_, top, bottom), loop(b, first, last, "panel") as panel:
-            low, high = (self._start(p) for p in (panel, b.add(panel, I64(1))))
+        with few.each("few") as (_, top, bottom), panels.each("panel") as (_, low, high):
             columns = b.sub(high, low)
-            packed = self._of(columns)
-            to = self._at(b, self._packed_a(block, low), b.mul(b.sub(top, block.top), packed))
-            given = [self._number_of_a(top, low), self.a_stride, b.sub(bottom, top), to]
-            with b.if_else(b.icmp_signed("==", columns, I64(self.shape.rows))) as (whole, rest):
-                with whole:
-                    b.call(self.pack_a, given)
-                with rest:
-                    b.call(self.pack_rest, [*given, columns, packed])
-
-    def _of(self, columns: ir.Value) -> ir.Value:
-        """As how many columns a panel is packed."""
-        *fewer, found = map(I64, self.shape.variants)
-        for variant in reversed(fewer):
-            found = self.b.select(self.b.icmp_signed("<=", columns, variant), variant, found)
-        return found
+            to = self._at(b, self._packed_a(block, low), b.mul(b.sub(top, block.top), columns))
+            given = [self._number_of_a(top, low), self.a_stride, b.sub(bottom, top), columns, to]
+            self._call(columns, self.packs, given)
 
     def _packed_a(self, block: _Block, column: ir.Value) -> ir.Value:
         """Where the group's panel that starts at a column is packed."""
@@ -264,18 +236,8 @@ class _Emitter:
                 b.call(self.pack_b, [source, of.stride, block.rows, of.left, of.packed])
             out = self._at(b, of.out, b.add(b.mul(low, of.width), of.column))
             ahead = self._ahead(block, number, of)
-            given = [
-                self._packed_a(block, low),
-                of.packed,
-                block.rows,
-                out,
-                of.width,
-                columns,
-                of.left,
-                block.top,
-                *ahead,
-            ]
-            self._call(columns, given)
+            given = [self._packed_a(block, low), of.packed, block.rows, out, of.width, of.left, block.top, *ahead]
+            self._call(columns, self.sums, given)
 
     def _ahead(self, block: _Block, number: ir.Value, of: _Panel) -> tuple[ir.Value, ir.Value]:
         """What is packed next comes closer while sums are computed, for each sum one line of every row: (address, row
@@ -316,30 +278,31 @@ class _Emitter:
                 left = b.sub(width, column)
                 yield _Panel(b.inttoptr(source, PTR), stride, column, left, index, packed, b.inttoptr(out, PTR), width)
 
-    def _call(self, rows: ir.Value, given: list[ir.Value]) -> None:
-        """Call the sum for so many rows."""
+    def _call(self, key: ir.Value, functions: dict[int, ir.Function], given: list[ir.Value]) -> None:
+        """Call the function that goes by a number."""
         b = self.b
+        if len(set(functions.values())) == 1:
+            b.call(functions[1], given)
+            return
         after = b.append_basic_block("done")
-        switch, blocks = b.switch(rows, after), {}
-        for number, function in self.sums.items():
-            if function not in blocks:
-                blocks[function] = b.append_basic_block(function.name)
-                b.position_at_end(blocks[function])
-                b.call(function, given)
-                b.branch(after)
-            switch.add_case(I64(number), blocks[function])
+        switch = b.switch(key, after)
+        for number, function in functions.items():
+            block = b.append_basic_block(function.name)
+            switch.add_case(I64(number), block)
+            b.position_at_end(block)
+            b.call(function, given)
+            b.branch(after)
         b.position_at_end(after)
 
     # ---------------------------------------------------------------- in registers
 
-    def _sum(self, rows: int, fewest: int) -> ir.Function:
-        """``sum(a, b, steps, out, width, count, columns, before, ahead, stride)``: a panel of a times a panel of b over so many
-        rows of both, put into out, or added to it where there have been rows before. Of a's columns only ``count`` are
-        there, ``fewest`` at least.
+    def _sum(self, rows: int, vectors: int) -> ir.Function:
+        """``sum(a, b, steps, out, width, columns, before, ahead, stride)``: a panel of a times a panel of b over so many rows
+        of both, put into out, or added to it where there have been rows before.
         """
-        types, lanes, vectors = self.types, self.shape.lanes, self.shape.vectors
-        b, given = self._function(f"sum{rows}", PTR, PTR, I64, PTR, I64, I64, I64, I64, PTR, I64)
-        a, of_b, steps, out, width, count, columns, before, ahead, stride = given
+        types, lanes = self.types, self.shape.lanes
+        b, given = self._function(f"sum{rows}x{vectors}", PTR, PTR, I64, PTR, I64, I64, I64, PTR, I64)
+        a, of_b, steps, out, width, columns, before, ahead, stride = given
 
         def step(values: list[ir.Value]) -> list[ir.Value]:
             *sums, row_a, row_b, row_ahead = values
@@ -353,7 +316,7 @@ class _Emitter:
             return [*sums, self._at(b, row_a, rows), self._at(b, row_b, self.shape.columns), next_ahead]
 
         def several(k: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
-            for _ in range(UNROLL):
+            for _ in range(unroll):
                 values = step(values)
             return values
 
@@ -363,77 +326,50 @@ class _Emitter:
                 _ask(b, self._at(b, line, column), writes=True)
         # addresses are counted up: LLVM keeps the next rows' numbers on the stack where they are computed
         values = [*[ir.Constant(types.type, None)] * (rows * vectors), a, of_b, ahead]
-        times = b.udiv(steps, I64(UNROLL))
-        values = accumulate(b, times, values, several)
-        sums = accumulate(b, b.sub(steps, b.mul(times, I64(UNROLL))), values, lambda k, values: step(values))[:-3]
+        unroll = 2 if rows * vectors <= FEW_SUMS else 1
+        values = accumulate(b, b.udiv(steps, I64(unroll)), values, several)
+        if unroll > 1:
+            values = accumulate(b, b.urem(steps, I64(unroll)), values, lambda k, values: step(values))
+        sums = values[:-3]
         # no lane is read where there is nothing to add to
         inside = [lanes_below(b, b.sub(columns, I64(v * lanes)), lanes) for v in range(vectors)]
         is_there = splat(b, b.icmp_signed("!=", before, I64(0)), lanes)
-        end = b.append_basic_block("end")
         for r, line in enumerate(lines):
-            if r >= fewest:
-                more = b.append_basic_block(f"row{r}")
-                b.cbranch(b.icmp_signed("<", I64(r), count), more, end)
-                b.position_at_end(more)
             for v in range(vectors):
                 to = self._at(b, line, v * lanes)
                 old = types.load(b, to, self.computed, b.and_(is_there, inside[v]))
                 types.store(b, b.fadd(old, sums[r * vectors + v]), to, self.computed, inside[v])
-        b.branch(end)
-        b.position_at_end(end)
         b.ret_void()
         return b.function
 
     # ---------------------------------------------------------------- packing
 
-    def _pack_a(self) -> ir.Function:
-        """``pack_a(source, row stride, rows, target)``: the columns of a panel, row after row."""
-        columns = self.shape.rows
-        b, (source, stride, rows, target) = self._function("pack_a", PTR, I64, I64, PTR)
+    def _pack_a(self, known: int | None) -> ir.Function:
+        """``pack(source, row stride, rows, columns, target)``: the columns of a panel, row after row; how many may be known."""
+        b, given = self._function(f"pack_a{known or ''}", PTR, I64, I64, I64, PTR)
+        source, stride, rows, columns, target = given
+        pieces = list(self._pieces(b, columns) if known is None else self._parts(known))
         with loop(b, 0, rows, "row") as row:
-            start, to = (
-                self._at(b, source, b.mul(row, stride), self.stored),
-                self._at(b, target, b.mul(row, I64(columns))),
-            )
-            for first, lanes, mask in self._pieces(b, columns):
+            start = self._at(b, source, b.mul(row, stride), self.stored)
+            to = self._at(b, target, b.mul(row, columns))
+            for first, lanes, mask in pieces:
                 types = Vectors(self.element, lanes)
                 value = types.load(b, self._at(b, start, first, self.stored), self.element, mask)
                 types.store(b, value, self._at(b, to, first), self.computed, mask)
         b.ret_void()
         return b.function
 
-    def _pack_rest(self) -> ir.Function:
-        """``pack_rest(source, row stride, rows, target, columns, packed)``: fewer columns, with zeros up to those packed."""
-        lanes = self.shape.lanes if self.shape.has_masks else 1
-        types = Vectors(self.element, lanes)
-        b, given = self._function("pack_rest", PTR, I64, I64, PTR, I64, I64)
-        source, stride, rows, target, columns, packed = given
-        with loop(b, 0, rows, "row") as row:
-            start = self._at(b, source, b.mul(row, stride), self.stored)
-            to = self._at(b, target, b.mul(row, packed))
-            if self.shape.has_masks:
-                for first in range(0, self.shape.rows, lanes):
-                    inside, there = (lanes_below(b, b.sub(n, I64(first)), lanes) for n in (columns, packed))
-                    value = types.load(b, self._at(b, start, first, self.stored), self.element, inside)
-                    types.store(b, value, self._at(b, to, first), self.computed, there)
-            else:
-                with loop(b, 0, columns, "column") as column:
-                    value = types.load(b, self._at(b, start, column, self.stored), self.element)
-                    types.store(b, value, self._at(b, to, column), self.computed)
-                with loop(b, columns, packed, "column") as column:
-                    types.store(b, ir.Constant(types.type, None), self._at(b, to, column), self.computed)
-        b.ret_void()
-        return b.function
+    def _pieces(self, b: ir.IRBuilder, columns: ir.Value) -> Iterator[tuple[int, int, ir.Value]]:
+        """Columns as vectors with masks: (first, lanes, mask)."""
+        lanes = self.shape.lanes
+        for first in range(0, self.shape.rows, lanes):
+            yield first, lanes, lanes_below(b, b.sub(columns, I64(first)), lanes)
 
-    def _pieces(self, b: ir.IRBuilder, columns: int) -> Iterator[tuple[int, int, ir.Value | None]]:
-        """Columns as vectors: (first, lanes, mask)."""
+    def _parts(self, columns: int) -> Iterator[tuple[int, int, None]]:
+        """Columns as shorter and shorter vectors."""
         first, lanes = 0, self.shape.lanes
         while first < columns:
-            left = columns - first
-            if left < lanes and self.shape.has_masks:
-                yield first, lanes, lanes_below(b, I64(left), lanes)
-                return
-            while lanes > left:
+            while lanes > columns - first:
                 lanes //= 2
             yield first, lanes, None
             first += lanes

@@ -88,9 +88,8 @@ class _Product:
     def emit(self) -> None:
         b, types = self.b, self.types
         first, row_bytes, panel, tile, steps, is_first, *self.ahead = self.function.args
-        self.at = [first]
-        for _ in range(1, self.rows):
-            self.at.append(_opaque(b, b.gep(self.at[-1], [row_bytes], source_etype=I8)))
+        further = [b.gep(first, [b.mul(row_bytes, I64(r))], source_etype=I8) for r in range(1, self.rows)]
+        self.at = [first, *(_opaque(b, row) for row in further)]
         places = [b.gep(tile, [I64(n)], source_etype=types.type) for n in range(self.sums)]
         values = [
             *self._started(is_first, places),
@@ -99,9 +98,7 @@ class _Product:
         ]
         times = b.udiv(steps, I64(self.unroll))
         values = accumulate(b, times, values, self._several)
-        done = b.mul(times, I64(self.unroll))
-        rest = lambda k, values: self._step(b.add(done, k), 0, values)  # noqa: E731
-        values = accumulate(b, b.sub(steps, done), values, rest)
+        values = self._rest(b.mul(times, I64(self.unroll)), steps, values)
         sums = values[: self.sums]
         for way in range(1, self.ways):
             others = values[way * self.sums : (way + 1) * self.sums]
@@ -132,6 +129,23 @@ class _Product:
         for n in range(self.unroll):
             values = self._step(self.b.add(first, I64(n)), n % self.ways, values)
         return values
+
+    def _rest(self, done: ir.Value, steps: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
+        """What no whole turn is left for."""
+        b = self.b
+        if self.unroll > 2:
+            return accumulate(b, b.sub(steps, done), values, lambda k, values: self._step(b.add(done, k), 0, values))
+        before, odd, after = b.block, b.append_basic_block("odd"), b.append_basic_block("even")
+        b.cbranch(b.icmp_signed("<", done, steps), odd, after)
+        b.position_at_end(odd)
+        stepped = self._step(done, 0, values)
+        b.branch(after)
+        b.position_at_end(after)
+        results = [b.phi(value.type) for value in values]
+        for phi, old, new in zip(results, values, stepped, strict=True):
+            phi.add_incoming(old, before)
+            phi.add_incoming(new, odd)
+        return results
 
     def _step(self, k: ir.Value, way: int, values: list[ir.Value]) -> list[ir.Value]:
         b, types, element, vectors = self.b, self.types, self.shape.element, self.shape.vectors
