@@ -38,8 +38,8 @@ PACKED_BYTES = 512 * 1024
 """Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
 
 FEW_SUMS = 12
-"""Up to which two steps are written after each other: more fill the processor's registers and its time by themselves, and would
-take twice as long to compile."""
+"""Vectors of sums up to which two steps are written after each other: more keep the processor busy by themselves, and are what
+takes long to compile."""
 
 LINE_BYTES = 64
 """Of the cache."""
@@ -334,10 +334,11 @@ class _Emitter:
         # no lane is read where there is nothing to add to
         inside = [lanes_below(b, b.sub(columns, I64(v * lanes)), lanes) for v in range(vectors)]
         is_there = splat(b, b.icmp_signed("!=", before, I64(0)), lanes)
+        read = [b.and_(is_there, mask) for mask in inside]
         for r, line in enumerate(lines):
             for v in range(vectors):
                 to = self._at(b, line, v * lanes)
-                old = types.load(b, to, self.computed, b.and_(is_there, inside[v]))
+                old = types.load(b, to, self.computed, read[v])
                 types.store(b, b.fadd(old, sums[r * vectors + v]), to, self.computed, inside[v])
         b.ret_void()
         return b.function
