@@ -129,14 +129,15 @@ def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Te
                 space.put(node.name, _written(batch, all_slots[step.new.index(node)], descending))
         program.after.run(space, of_weights)
         places = {**places, **program.after.places}
-    results = [
-        _written(batch, all_slots[found], descending)
-        if isinstance(found, int)
-        else space.tensor(places[found].buffer.name, places[found].column, found.width)
-        for found in program.direct
-    ]
-    shown = 1 + len(job.wanted.trace)
-    y, *traces = (batch.leave(_own(r, [*block, *passing])) for r in results[:shown])
+    results, shown = [], 1 + len(job.wanted.trace)
+    for n, found in enumerate(program.direct):
+        if isinstance(found, int):
+            result = _written(batch, all_slots[found], descending)
+        else:
+            result = space.tensor(places[found].buffer.name, places[found].column, found.width)
+            result = _own(result, [*block, *passing]) if n < shown else result
+        results.append(result)
+    y, *traces = (batch.leave(r) for r in results[:shown])
     finals = [batch.unsorted(batch.end(s, t, descending)) for s, t in zip(all_slots, tables, strict=True)]
     return [y, *finals, *traces], [x, *all_slots, *past, *block, *results[shown:]]
 
@@ -203,12 +204,11 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
         known |= dict(zip(nodes, (block[:, 0] if batch.B == 1 else block.sum(1)).unbind(), strict=True))
     results = dict(zip(program.results, program.sums(*[known[n] for n in program.known]), strict=True))
     dx = None
-    if job.wanted.x:
-        dx = (
-            x.new_zeros(inputs[0].shape)
-            if program.dx is None
-            else batch.leave(_own(results[program.dx], [*keep, *passing]))
-        )
+    if job.wanted.x and program.dx is None:
+        dx = x.new_zeros(inputs[0].shape)
+    elif job.wanted.x:
+        dx = results[program.dx]
+        dx = batch.leave(dx if program.dx_has_its_own else _own(dx, [*keep, *passing]))
     dstates = [batch.unsorted(batch.end(carry, batch.turns, descending)) for carry in carries]
     dweights: list[Tensor | None] = []
     for name, weight in zip(job.names, weights, strict=True):

@@ -117,6 +117,7 @@ class Backward:
         passing: what is needed until the call is over: names and widths of what lies side by side.
         loose: the other buffers that the loop writes.
         totals: what the loop sums over all steps, by width.
+        dx_has_its_own: whether dx lies in memory that nothing else has.
         after: rows that ``sums`` reads, and dx; None where the loop has them all.
         known: what ``sums`` reads.
         places: where rows among those are found.
@@ -163,8 +164,9 @@ class Backward:
         passing = [(b.name, b.width) for b in kept_rows if not b.is_bool]
         for part in (self.before, self.after):
             passing += part.block if part else []
-        # dx leaves the call, and so it has memory of its own
-        alone = {self.after.places[self.dx].buffer.name} if self.after and self.dx in self.after.places else set()
+        # dx leaves the call: where it is computed after the loop it has memory of its own
+        self.dx_has_its_own = self.after is not None and self.dx in self.after.places
+        alone = {self.after.places[self.dx].buffer.name} if self.after and self.dx_has_its_own else set()
         self.passing = [pair for pair in dict.fromkeys(passing) if pair[0] not in alone]
 
         leaves = [step.x, *step.noise.values(), step.dy, *step.dmarks.values(), *step.states]
