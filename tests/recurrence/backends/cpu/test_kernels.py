@@ -1,5 +1,6 @@
 """Generated kernels: every cell equals the reference, with its lengths, resets, both directions and gradients."""
 
+import copy
 import ctypes
 import math
 import threading
@@ -109,6 +110,24 @@ def test_the_error_is_at_most_twice_that_of_torch(case):
         ]
         ours, theirs = ours + errors[0], theirs + errors[1]
     assert 0 < ours <= 2 * theirs
+
+
+def test_long_sums_are_as_exact_as_torchs():
+    """Of outputs and every gradient, where products sum over 2,000 numbers."""
+    cell, x = LSTMCell(500, 500), torch.randn(6, 8, 500, requires_grad=True)
+    upstream = torch.randn(6, 8, 500)
+
+    def errors(name, exact):
+        y, _ = scan(cell, None, x, zeros(cell, 8), noise={}, backend=name)
+        given = [y, *torch.autograd.grad(y, [x, *cell.parameters()], upstream)]
+        return [(a.double() - b).abs().mean().item() for a, b in zip(given, exact, strict=True)]
+
+    wide = copy.deepcopy(cell).double()
+    inputs = x.detach().double().requires_grad_()
+    y, _ = scan(wide, None, inputs, zeros(wide, 8, torch.float64), noise={}, backend="reference")
+    exact = [y, *torch.autograd.grad(y, [inputs, *wide.parameters()], upstream.double())]
+    found = {name: errors(name, exact) for name in ("cpu", "reference")}
+    assert all(0 < ours <= 2 * theirs for ours, theirs in zip(*found.values(), strict=True))
 
 
 def test_the_same_bits_for_any_number_of_threads(monkeypatch):

@@ -206,7 +206,7 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
     dx = None
     if job.wanted.x and program.dx is None:
         dx = x.new_zeros(inputs[0].shape)
-    elif job.wanted.x:
+    elif program.dx is not None:
         dx = results[program.dx]
         dx = batch.leave(dx if program.dx_has_its_own else _own(dx, [*keep, *passing]))
     dstates = [batch.unsorted(batch.end(carry, batch.turns, descending)) for carry in carries]

@@ -165,8 +165,9 @@ class Backward:
         for part in (self.before, self.after):
             passing += part.block if part else []
         # dx leaves the call: where it is computed after the loop it has memory of its own
-        self.dx_has_its_own = self.after is not None and self.dx in self.after.places
-        alone = {self.after.places[self.dx].buffer.name} if self.after and self.dx_has_its_own else set()
+        after = {} if self.after is None else self.after.places
+        alone = {place.buffer.name for node, place in after.items() if node is self.dx}
+        self.dx_has_its_own = bool(alone)
         self.passing = [pair for pair in dict.fromkeys(passing) if pair[0] not in alone]
 
         leaves = [step.x, *step.noise.values(), step.dy, *step.dmarks.values(), *step.states]

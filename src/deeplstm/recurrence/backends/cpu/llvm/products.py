@@ -2,10 +2,10 @@
 
 What is emitted reads as it runs, for each number of rows::
 
-    sums = zero, or what lies in the tile
+    sums = zero
     for each two steps of k: ask for weights that come later (large ones)
         for each of both: for each row: for each vector of the panel: sum += row[k] * panel[k][vector]
-    put the sums into the tile: [row][vector]
+    put the sums into the tile, or add them to what lies there: [row][vector]
 
 Nothing in it depends on a cell, but for the number of vectors: what else there is to say comes as arguments, so that all
 cells of a process, and of the next ones, share these functions.
@@ -91,11 +91,7 @@ class _Product:
         further = [b.gep(first, [b.mul(row_bytes, I64(r))], source_etype=I8) for r in range(1, self.rows)]
         self.at = [first, *(_opaque(b, row) for row in further)]
         places = [b.gep(tile, [I64(n)], source_etype=types.type) for n in range(self.sums)]
-        values = [
-            *self._started(is_first, places),
-            *[ir.Constant(types.type, None)] * (self.sums * (self.ways - 1)),
-            panel,
-        ]
+        values = [*[ir.Constant(types.type, None)] * (self.sums * self.ways), panel]
         times = b.udiv(steps, I64(self.unroll))
         values = accumulate(b, times, values, self._several)
         values = self._rest(b.mul(times, I64(self.unroll)), steps, values)
@@ -103,24 +99,20 @@ class _Product:
         for way in range(1, self.ways):
             others = values[way * self.sums : (way + 1) * self.sums]
             sums = [b.fadd(x, y) for x, y in zip(sums, others, strict=True)]
-        for place, value in zip(places, sums, strict=True):
-            types.store(b, value, place, compute_element(types))
-        b.ret_void()
+        self._put(is_first, places, sums)
 
-    def _started(self, is_first: ir.Value, places: list[ir.Value]) -> list[ir.Value]:
-        """Zero at first, else what lies in the tile."""
+    def _put(self, is_first: ir.Value, places: list[ir.Value], sums: list[ir.Value]) -> None:
+        """Into the tile, or added to what lies there: a sum of few sums is nearer to the truth than one long sum."""
         b, types = self.b, self.types
-        entry, again, start = b.block, b.append_basic_block("again"), b.append_basic_block("start")
-        b.cbranch(is_first, start, again)
-        b.position_at_end(again)
-        found = [types.load(b, place, compute_element(types)) for place in places]
-        b.branch(start)
-        b.position_at_end(start)
-        sums = [b.phi(types.type) for _ in places]
-        for phi, value in zip(sums, found, strict=True):
-            phi.add_incoming(ir.Constant(types.type, None), entry)
-            phi.add_incoming(value, again)
-        return sums
+        first, later = b.append_basic_block("first"), b.append_basic_block("later")
+        b.cbranch(is_first, first, later)
+        for block in (first, later):
+            b.position_at_end(block)
+            for place, value in zip(places, sums, strict=True):
+                if block is later:
+                    value = b.fadd(types.load(b, place, compute_element(types)), value)
+                types.store(b, value, place, compute_element(types))
+            b.ret_void()
 
     def _several(self, k: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
         """As many steps as there are ways, two at least; ``values``: the sums of every way, and where the weights are."""
