@@ -14,7 +14,8 @@ from checks import assert_same, flat, state_of
 from deeplstm import BackendUnavailable, GRUCell, LSTMCell, RNNCell, backend, scan
 from deeplstm.recurrence import dispatch
 from deeplstm.recurrence.backends.cpu import space, threads
-from deeplstm.recurrence.backends.cpu.space import Space
+from deeplstm.recurrence.backends.cpu.plan import Address
+from deeplstm.recurrence.backends.cpu.space import Block, Space
 from table import CELLS, SHAPES, Shape, cells, shapes
 
 TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-10}, torch.float32: {"rtol": 1e-3, "atol": 2e-4}}
@@ -428,19 +429,32 @@ def test_nothing_is_written_beside_a_buffer(monkeypatch, dtype, H):
         shape = shape[0] if isinstance(shape[0], tuple) else shape
         return guarded(math.prod(shape), dtype or like.dtype).view(shape)
 
-    def make_block(self, columns, make_block=Space.make_block):
-        block = make_block(self, columns)
-        left, start = block.view(torch.uint8), 0
-        for _, width in columns:
-            start += self.rows * width * block.element_size()
-            guards.append(left[start : start + space.SKEW_BYTES])
-            start += space.SKEW_BYTES
-        assert start == left.numel()
+    def add(self, elements, add=Block.add):
+        start = add(self, elements)
+        vars(self).setdefault("gaps", []).append((start + elements, self.size))
+        return start
+
+    def new(self, like):
+        block = guarded(self.size, like.dtype)
+        for start, end in self.gaps:
+            guards.append(block[start:end].view(torch.uint8))
         return block
 
+    def take_scratch(self, sizes):
+        named = {f"scratch{len(scratch) + n}": size for n, size in enumerate(sizes)}
+        scratch.update(named)
+        return [Address(name) for name in named]
+
+    def new_memory(self, like, new_memory=Space.new):
+        return new_memory(self, like) | {name: guarded(size, torch.uint8) for name, size in scratch.items()}
+
+    scratch = {}
     monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
     monkeypatch.setattr(space.POOL, "take", lambda size: guarded(size, torch.uint8))
-    monkeypatch.setattr(Space, "make_block", make_block)
+    monkeypatch.setattr(Block, "add", add)
+    monkeypatch.setattr(Block, "new", new)
+    monkeypatch.setattr(Space, "take_scratch", take_scratch)
+    monkeypatch.setattr(Space, "new", new_memory)
     for cell, resets in ((LSTMCell(3, H, norm=True), None), (GRUCell(3, H, gate_layers=(5,)), torch.rand(4, 3) < 0.5)):
         x = torch.randn(4, 3, 3, dtype=dtype, requires_grad=True)
         state = zeros(cell, 3, dtype)

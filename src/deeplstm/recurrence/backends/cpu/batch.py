@@ -105,7 +105,7 @@ class Batch:
     def every_step(self, one: Tensor) -> Tensor:
         """(B, n), the same at every step -> (rows, n)."""
         if self.lengths is None:
-            return one.expand(self.T, *one.shape).reshape(self.rows, -1)
+            return one.expand(self.T, *one.shape).reshape(self.rows, -1).contiguous()  # of one row it is a view
         return one.index_select(0, self._row_of_its_step)
 
     # ---------------------------------------------------------------- what is carried from step to step

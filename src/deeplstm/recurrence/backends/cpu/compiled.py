@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,12 +20,11 @@ from .llvm.kernels import compile_ir, compiled
 from .llvm.layout import layout
 from .llvm.memory import BYTES, Element
 from .llvm.shared import shared
+from .plan import Address, Plan
+from .space import Space
 
-Entry = tuple[int, int]
-"""Addresses: of a buffer, and of a table that has, at place t, the first row of step t."""
-
-SKEW_BYTES = 64
-"""Between values that lie side by side; see `space.SKEW_BYTES`."""
+Entry = tuple[Address, int]
+"""Of a buffer, and of a table that has, at place t, the first row of step t."""
 
 
 class CompiledLoop:
@@ -33,7 +32,6 @@ class CompiledLoop:
 
     Attributes:
         loop: its stages.
-        known: the weights that the kernel reads, or that torch computes its sources from.
 
     ``identity``: a text that tells this loop from every other one, by which its kernel is found without writing it.
     """
@@ -42,7 +40,6 @@ class CompiledLoop:
         self,
         split: Split,
         element: Element,
-        weights: Sequence[Node],
         *,
         before: Sequence[Product] = (),
         resets: bool = False,
@@ -56,70 +53,76 @@ class CompiledLoop:
         write = lambda: str(emit(self.loop, self.layout))  # noqa: E731
         self.kernel = compiled(identity, write, host()) if identity else compile_ir(write(), host())
         self.shared = [shared(library, host()) for library in self.layout.libraries]
-        self.known = needed(self.layout.sources, weights)
-        self._sources = straight_line(self.layout.sources, self.known, dtype=getattr(torch, element))
         totals = set(self.loop.totals.values())
-        self._scratch, self._scratch_width = [], 0  # bytes a row before each, in the order of the buffers
-        for buffer in self.layout.buffers:
-            if not buffer.steps and buffer not in totals:
-                self._scratch.append(self._scratch_width)
-                self._scratch_width += buffer.width * BYTES["bool" if buffer.is_bool else element]
+        self._scratch = [  # bytes a row of each, in the order of the buffers
+            b.width * BYTES["bool" if b.is_bool else element]
+            for b in self.layout.buffers
+            if not b.steps and b not in totals
+        ]
         self.names = [b.name for b in self.layout.buffers if b.steps or b in totals]
         linears = [n for p in self.layout.packed for group in p.stage.groups.values() for n in group]
         stored = sum(p.buffer.width for s in self.loop.stages for _, p in (*s.stores, *s.totals))
         self.work_per_row = sum(n.args[0].width * n.width for n in linears) + 20 * stored
-        self._context = ctypes.c_int64 * self.layout.size
 
-    def run(
-        self,
-        batch: Batch,
-        descending: bool,
-        at: Mapping[str, int],
-        others: Mapping[str, Entry],
-        weights: Mapping[Node, Tensor],
-        like: Tensor,
+    def add_to(
+        self, plan: Plan, space: Space, batch: Batch, descending: bool, others: Mapping[str, Entry] | None = None
     ) -> None:
-        """Run the loop.
+        """Have a plan run the loop.
 
         Args:
+            plan: what it is told is added there; sources by their `source_name`.
+            space: addresses of rows of all steps, by name.
             batch: which rows have which steps.
             descending: from the last step to the first.
-            at: addresses of rows of all steps, by name.
             others: the buffers that lie otherwise.
-            weights: at least those that are ``known``.
-            like: of the dtype that is computed with.
         """
         B, size, steps = batch.B, self.layout.packed_size, batch.steps.address
-        sources = [s.contiguous() for s in self._sources(*[weights[n] for n in self.known])]
-        packed = like.new_empty(size)
         bounds = threads.share(batch.rows * self.work_per_row, B, batch.counts, bool(self.loop.carried))
         shares = (ctypes.c_int64 * len(bounds))(*bounds)
         parts = threads.parts(size)
-        entries = [
+        packed, *scratch = space.take_scratch(
+            [size * space.element_bytes, *(B * bytes_a_row for bytes_a_row in self._scratch)]
+        )
+        told: list[int | Address] = [
             batch.T,
             batch.T - 1 if descending else 0,
             -1 if descending else 1,
             batch.active.address,
             ctypes.addressof(shares),
-            packed.data_ptr(),
+            packed,
             B == 1,
             parts,
         ]
         for name in self.names:
-            entries += others.get(name) or (at[name], steps)
-        if self._scratch:
-            scratch = like.new_empty(B * self._scratch_width + SKEW_BYTES * len(self._scratch), dtype=torch.uint8)
-            start, zeros = scratch.data_ptr(), batch.zeros.address
-            for width in self._scratch:
-                entries += (start + B * width, zeros)
-                start += SKEW_BYTES
-        entries += [s.data_ptr() for s in sources]
-        entries += [s.table for s in self.shared]
-        context = self._context(*entries)
-        address = ctypes.addressof(context)
-        if size:
-            threads.run(self.kernel.prepare, parts, address)
-        threads.run(self.kernel.run, len(bounds) - 1, address)
+            told += others[name] if others and name in others else (space.at[name], steps)
+        for address in scratch:
+            told += (address, batch.zeros.address)
+        told += [Address(source_name(node)) for node in self.layout.sources]
+        told += [s.table for s in self.shared]
+        kernels = [(self.kernel.prepare, parts)] if size else []
+        plan.call([*kernels, (self.kernel.run, len(bounds) - 1)], told, holds=(batch, shares))
+
+
+def source_name(node: Node) -> str:
+    """Of the memory of a weight, or of what torch computes of weights."""
+    return f"source {node.id}"
+
+
+class Sources:
+    """What loops read that has no rows: weights, and what torch computes of them."""
+
+    def __init__(self, loops: Iterable[CompiledLoop], weights: Mapping[str, Node], element: Element) -> None:
+        nodes = dict.fromkeys(node for loop in loops for node in loop.layout.sources)
+        known = needed(list(nodes), list(weights.values()))
+        places = {node: n for n, node in enumerate(weights.values())}
+        self._names = [source_name(node) for node in nodes]
+        self._known = [places[node] for node in known]
+        self._evaluate = straight_line(list(nodes), known, dtype=getattr(torch, element))
+
+    def __call__(self, weights: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Their memory. ``weights``: all of the cell's, in order."""
+        values = self._evaluate(*[weights[n] for n in self._known])
+        return {name: value.contiguous() for name, value in zip(self._names, values, strict=True)}
 
 
 def needed(roots: Sequence[Node], known: Sequence[Node]) -> list[Node]:

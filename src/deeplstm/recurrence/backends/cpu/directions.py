@@ -15,7 +15,7 @@ from ...program.rows import Unsupported
 from ...program.split import Split
 from ...program.stages import Buffer, Columns, Place, side_by_side
 from ...program.text import write
-from .compiled import CompiledLoop, needed
+from .compiled import CompiledLoop, Sources, needed
 from .flat import Flat
 from .llvm.memory import Element
 from .outer import outer, total
@@ -56,6 +56,7 @@ class Forward:
         after: gives y, traces and the nodes saved apart, but for those that ``direct`` has; None where it has all.
         direct: y, traces and the nodes saved apart, in order: the number of a state, a node that the loop or ``after`` keeps.
         needs: names of the rows that are read before and after the loop.
+        sources: what kernels read of weights.
     """
 
     def __init__(self, step: Step, element: Element, wanted: Wanted) -> None:
@@ -63,18 +64,17 @@ class Forward:
         if wanted.gradient:
             self.saved = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory).saved
         split = forward(step, trace=wanted.trace, saved=self.saved).split
-        identity, weights = _identity("forward", step, element, wanted), list(step.weights.values())
+        identity = _identity("forward", step, element, wanted)
         merged = _merged(step, split)
         self.loop = CompiledLoop(
             split,
             element,
-            weights,
             before=merged,
             resets=wanted.resets,
             overwrites=bool(self.saved),
             identity=identity,
         )
-        self.before = _before(self.loop, (), element, weights, (), identity)
+        self.before = _before(self.loop, (), element, (), identity)
         places = self.loop.loop.kept
         self.kept = {n: place for n, place in places.items() if n not in step.new}
         saved = side_by_side({n: p for n, p in self.kept.items() if n in self.saved and not n.is_bool})
@@ -100,11 +100,11 @@ class Forward:
                 rest,
                 [*available, *self.new],
                 element,
-                weights,
                 wholes=wholes,
                 identity=identity and f"after {identity}",
             )
         self.needs = _reads(self.before, self.after)
+        self.sources = _sources(self, step, element)
 
 
 class Backward:
@@ -123,25 +123,25 @@ class Backward:
         places: where rows among those are found.
         sums: gives ``results``: dx where wanted, and the gradients of weights that are not zero.
         needs: names of the rows that are read before and after the loop.
+        sources: what kernels read of weights.
     """
 
     def __init__(self, step: Step, element: Element, wanted: Wanted, forward: Forward) -> None:
         program = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory)
         split = program.split
-        identity, weights = _identity("backward", step, element, wanted), list(step.weights.values())
+        identity = _identity("backward", step, element, wanted)
         self.wholes, self.apart = forward.wholes, forward.apart
         self.block = [(whole.name, whole.width) for whole in self.wholes]
         self.loop = CompiledLoop(
             split,
             element,
-            weights,
             before=_merged(step, split),
             resets=wanted.resets,
             wholes=self.wholes,
             identity=identity,
         )
         given = [*(n for n in dict.fromkeys(step.new) if not n.is_leaf), *program.saved]
-        self.before = _before(self.loop, given, element, weights, self.wholes, identity)
+        self.before = _before(self.loop, given, element, self.wholes, identity)
         self.totals: dict[int, list[Node]] = {}
         for node in self.loop.loop.totals:
             self.totals.setdefault(node.shape[0], []).append(node)
@@ -157,7 +157,7 @@ class Backward:
         rest = [n for n in dict.fromkeys([*self.results, *summed]) if n in late and n.kind == "rows"]
         self.after = None
         if rest:
-            self.after = Flat(rest, given, element, weights, wholes=wholes, identity=identity and f"after {identity}")
+            self.after = Flat(rest, given, element, wholes=wholes, identity=identity and f"after {identity}")
 
         kept_rows = [place.buffer for place in kept.values()]
         self.loose = [b for b in kept_rows if b.is_bool]
@@ -174,10 +174,11 @@ class Backward:
         whole = {n: Place(Buffer(n.name, n.width, True, n.is_bool)) for n in (*leaves, *given)}
         columns = {n: Place(Buffer(w.name, w.width, True, n.is_bool), at) for w in wholes for n, at in w.nodes}
         places = {**whole, **columns, **(self.after.places if self.after else {})}
-        self.known = needed(self.results, [*weights, *places, *self.loop.loop.totals])
+        self.known = needed(self.results, [*step.weights.values(), *places, *self.loop.loop.totals])
         self.places = {n: places[n] for n in self.known if n in places}
         self.sums = straight_line(self.results, self.known, outer=outer, total=total, dtype=getattr(torch, element))
         self.needs = _reads(self.before, self.after) | {place.buffer.name for place in self.places.values()}
+        self.sources = _sources(self, step, element)
 
 
 def _merged(step: Step, split: Split) -> list[Product]:
@@ -189,7 +190,6 @@ def _before(
     loop: CompiledLoop,
     given: Collection[Node],
     element: Element,
-    weights: Sequence[Node],
     wholes: Sequence[Columns],
     identity: str,
 ) -> Flat | None:
@@ -198,7 +198,12 @@ def _before(
     if not places:
         return None
     identity = identity and f"before {identity}"
-    return Flat(list(places), given, element, weights, wholes=wholes, kept_at=side_by_side(places), identity=identity)
+    return Flat(list(places), given, element, wholes=wholes, kept_at=side_by_side(places), identity=identity)
+
+
+def _sources(direction: Forward | Backward, step: Step, element: Element) -> Sources:
+    flats = (flat.compiled for flat in (direction.before, direction.after) if flat is not None)
+    return Sources([direction.loop, *flats], step.weights, element)
 
 
 def _reads(*parts: Flat | None) -> frozenset[str]:

@@ -6,10 +6,9 @@ cache while each panel of weights passes by. The bits of a row do not depend on 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
-from torch import Tensor
 
 from ...program.graph import Node
 from ...program.split import at_once
@@ -17,6 +16,7 @@ from ...program.stages import Buffer, Columns, Place
 from . import batch as batches
 from .compiled import CompiledLoop
 from .llvm.memory import BYTES, Element
+from .plan import Plan
 from .space import Space
 
 CACHED_BYTES = 384 * 1024
@@ -32,13 +32,12 @@ class Flat:
     Args:
         results: nodes that are wanted.
         available: nodes, besides leaves, whose rows are in memory already.
-        weights: leaves that are the same for all rows.
         wholes: available ones that are columns of something wider.
         kept_at: where results are to lie side by side; the others have rows of their own.
 
     Attributes:
         places: where each result is found.
-        reads, writes: names of the rows that `run` is given, and those of the ones it makes.
+        reads, writes: names of the rows that `run` reads, and of the ones that it makes.
     """
 
     def __init__(
@@ -46,14 +45,13 @@ class Flat:
         results: Sequence[Node],
         available: Collection[Node],
         element: Element,
-        weights: Sequence[Node],
         *,
         wholes: Sequence[Columns] = (),
         kept_at: Sequence[Columns] = (),
         identity: str = "",
     ) -> None:
         split = at_once(results, available)
-        self.compiled = CompiledLoop(split, element, weights, wholes=wholes, kept_at=kept_at, identity=identity)
+        self.compiled = CompiledLoop(split, element, wholes=wholes, kept_at=kept_at, identity=identity)
         self.places: dict[Node, Place] = self.compiled.loop.kept
         self._made: list[Buffer] = list(dict.fromkeys(place.buffer for place in self.places.values()))
         self.writes = frozenset(b.name for b in self._made)
@@ -61,13 +59,13 @@ class Flat:
         widest = max((i.width for s in self.compiled.loop.stages for i in s.groups), default=1)
         self._most = min(MOST_ROWS, max(FEWEST_ROWS, CACHED_BYTES // (widest * BYTES[element])))
 
-    def run(self, space: Space, weights: Mapping[Node, Tensor]) -> None:
-        """Compute what is written; where nobody has said yet where it lies, it gets memory that may leave the call."""
+    def add_to(self, plan: Plan, space: Space) -> None:
+        """Have a plan compute what is written; what has no place yet gets memory that may leave the call."""
         for buffer in self._made:
             if buffer.name not in space:
                 space.make(buffer.name, buffer.width, buffer.is_bool)
         batch = batches.blocks(space.rows, self._most, torch.get_num_threads())
-        self.compiled.run(batch, False, space.at, {}, weights, space.like)
+        self.compiled.add_to(plan, space, batch, descending=False)
 
     @property
     def block(self) -> list[tuple[str, int]]:

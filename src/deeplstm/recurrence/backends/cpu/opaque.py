@@ -272,7 +272,7 @@ def _shapes(*arguments: Any) -> list[Tensor]:
     if given.resets is not None:
         shown += [x.new_empty(T * B, width) for width in step.signature.states]
     block, apart = _saved(given.program, x.dtype, tuple(given.wants), given.memory, given.resets is not None)
-    shown += [x.new_empty(block_size(x, T * B, block))] if block else []
+    shown += [x.new_empty(block_size(T * B, block, x.element_size()))] if block else []
     return shown + [x.new_empty(T * B, width, dtype=torch.bool if is_bool else x.dtype) for width, is_bool in apart]
 
 
@@ -300,7 +300,7 @@ def _pack(keep: Tensors, job: Job) -> list[Tensor]:
 def _counts(keep: Tensors, job: Job, rows: int) -> list[int]:
     """How long everything that is kept, but x, is with so many rows of all steps."""
     columns = job.programs.forward(job.wanted).block
-    block = block_size(keep[0], rows, columns)
+    block = block_size(rows, columns, keep[0].element_size())
     return [block if t.dim() == 1 else rows + (n < job.states) * job.batch.B for n, t in enumerate(keep[1:])]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import RLock
 from typing import Any
@@ -16,8 +18,11 @@ from ...program.capture import Signature, Step, call_of, capture
 from ...program.rows import Unsupported
 from ...state import tensors_of
 from .attributes import Attributes
+from .backward import BackwardRun
+from .batch import Batch
 from .directions import Backward, Forward, Wanted
-from .llvm.memory import Element
+from .forward import ForwardRun
+from .llvm.memory import BYTES, Element
 
 ELEMENTS: dict[torch.dtype, Element] = {
     torch.float32: "float32",
@@ -29,12 +34,17 @@ MANY = 16
 """Values of a cell's attributes after which a word is said about it."""
 
 
+SHAPES = 32
+"""Of how many batches' shapes a program keeps what it has prepared, both directions together."""
+
+
 class Programs:
-    """One captured step and what was compiled for it."""
+    """One captured step, what was compiled for it, and what was prepared for batches."""
 
     def __init__(self, step: Step, element: Element) -> None:
         self.step, self.element = step, element
         self._made: dict[tuple[type, Wanted], Any] = {}
+        self._prepared: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._lock = RLock()
 
     def forward(self, wanted: Wanted) -> Forward:
@@ -42,6 +52,28 @@ class Programs:
 
     def backward(self, wanted: Wanted) -> Backward:
         return self._get(Backward, wanted)
+
+    def forward_run(self, wanted: Wanted, batch: Batch, reverse: bool, noise: Mapping[str, Tensor]) -> ForwardRun:
+        return self._prepare(ForwardRun, Programs.forward, wanted, batch, reverse, noise)
+
+    def backward_run(self, wanted: Wanted, batch: Batch, reverse: bool, noise: Mapping[str, Tensor]) -> BackwardRun:
+        return self._prepare(BackwardRun, Programs.backward, wanted, batch, reverse, noise)
+
+    def _prepare(
+        self, kind: type, program: Any, wanted: Wanted, batch: Batch, reverse: bool, noise: Mapping[str, Tensor]
+    ) -> Any:
+        are_once = {name: mask.shape[0] == 1 for name, mask in noise.items()}
+        key = (kind, wanted, batch.T, batch.B, reverse, torch.get_num_threads(), *are_once.values())
+        found = self._prepared.get(key) if batch.lengths is None else None
+        if found is None:
+            size = BYTES[self.element]
+            found = kind(program(self, wanted), self.step, wanted, batch, reverse, are_once, size)
+            if batch.lengths is None:  # other lengths, which hardly come a second time, are another batch
+                with self._lock:
+                    self._prepared[key] = found
+                    while len(self._prepared) > SHAPES:
+                        self._prepared.popitem(last=False)
+        return found
 
     def _get(self, kind: type, wanted: Wanted) -> Any:
         found = self._made.get((kind, wanted))

@@ -1,0 +1,98 @@
+"""Kernels to be called one after another, and what each is told, but for where memory begins.
+
+A kernel is told some dozens of addresses. For a cell and a shape they are always the same distances from where a few pieces of
+memory begin; so they are worked out once, and a call adds those beginnings, all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy
+from torch import Tensor
+
+from . import threads
+from .llvm.drive import PER_CALL, drive
+from .llvm.kernels import Function
+
+
+class Address(NamedTuple):
+    """So many bytes from where a piece of memory begins, which goes by a name."""
+
+    memory: str
+    bytes: int = 0
+
+    def __add__(self, more: int) -> Address:  # type: ignore[override]
+        return Address(self.memory, self.bytes + more)
+
+
+_NOTHING, _OWN = "", "the plan's own"
+"""Memory that begins at 0, for what is no address or a known one; and where the plan's numbers themselves lie."""
+
+
+class Plan:
+    """Calls are added, then it is run as often as one likes, also in several threads at once.
+
+    Attributes:
+        memory: names of the pieces that `run` is given.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[Function, int, Address]] = []
+        self._entries: list[Address] = []
+        self._held: list[Any] = []
+        self._is_ready = False
+
+    def call(self, kernels: Sequence[tuple[Function, int]], told: Sequence[int | Address], holds: Any = None) -> None:
+        """Have kernels called, each with a number of parts, that are told the same.
+
+        Args:
+            kernels: in order; parts run side by side.
+            told: their context.
+            holds: what must live as long as the plan, since numbers among those told are its addresses.
+        """
+        context = Address(_OWN, len(self._entries) * 8)
+        self._entries += [n if isinstance(n, Address) else Address(_NOTHING, n) for n in told]
+        self._calls += [(function, parts, context) for function, parts in kernels]
+        self._held.append(holds)
+
+    def _prepare(self) -> None:
+        """Lay out what a run fills in: the list of calls, then all that they are told."""
+        size = PER_CALL * len(self._calls)
+        entries: list[Address] = []
+        for function, _, context in self._calls:
+            entries += [Address(_NOTHING, function.address), context + size * 8]
+        entries += self._entries
+        self.memory = list(dict.fromkeys(e.memory for e in entries if e.memory not in (_NOTHING, _OWN)))
+        number = {name: n for n, name in enumerate((_NOTHING, _OWN, *self.memory))}
+        self._which = numpy.array([number[e.memory] for e in entries], dtype=numpy.intp)
+        self._distances = numpy.array([e.bytes for e in entries], dtype=numpy.int64)
+        self._runs = []  # (function, parts or first and last call, distance of what it is told)
+        numbered = enumerate(self._calls)
+        for is_alone, group in groupby(numbered, lambda call: call[1][1] == 1):
+            calls = list(group)
+            if is_alone:
+                self._runs.append((drive(), calls[0][0], calls[-1][0] + 1, 0))
+            else:
+                self._runs += [
+                    (function, 0, parts, context.bytes + size * 8) for _, (function, parts, context) in calls
+                ]
+        self._is_ready = True
+
+    def run(self, memory: Mapping[str, Tensor]) -> None:
+        """Make all calls. ``memory``: at least the pieces that they use, which live until this returns."""
+        if not self._is_ready:
+            self._prepare()
+        told = numpy.empty(len(self._which), dtype=numpy.int64)
+        own: int = told.__array_interface__["data"][0]
+        begins = numpy.array([0, own, *[memory[name].data_ptr() for name in self.memory]], dtype=numpy.int64)
+        begins.take(self._which, out=told, mode="wrap")
+        told += self._distances
+        run = drive()
+        for function, first, last, distance in self._runs:
+            if function is run:
+                run.call(first, last, own)
+            else:
+                threads.run(function, last, own + distance)
