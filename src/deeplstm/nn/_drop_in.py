@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from ..cells._cell import Cell, is_autocast
 from ..recurrence import dispatch
-from ..recurrence.backends import cpu
+from ..recurrence.backends import cpu, torch_fused
 from ..recurrence.call import checked_lengths, resets_complaints
 from ..recurrence.scan import scan, scan_packed
 from ..recurrence.state import map_state, tensors_of
@@ -80,6 +80,8 @@ class DropIn(nn.RNNBase):
         rows = input.data if isinstance(input, PackedSequence) else input
         if not isinstance(rows, Tensor) or rows.dtype not in (torch.float32, torch.float64) or rows.dim() < 2:
             return True
+        if self.mode == "LSTM" and torch_fused.cannot_autocast_lstm(rows):
+            return False
         if isinstance(input, Tensor):
             T = input.shape[1 if self.batch_first and input.dim() == 3 else 0]
         else:

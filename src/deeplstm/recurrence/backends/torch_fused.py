@@ -9,7 +9,7 @@ import torch
 from torch import _VF, Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ...cells._cell import Cell
+from ...cells._cell import Cell, is_autocast
 from ...cells.gru import GRUCell
 from ...cells.lstm import LSTMCell
 from ...cells.rnn import RNNCell
@@ -51,11 +51,22 @@ def why_not(call: Call) -> list[str]:
         reasons.append("torch's kernels do not show their gates")
     if 0 in call.x.shape[:2] or (call.lengths is not None and not bool(call.lengths.any())):
         reasons.append("torch's kernels want at least one row with at least one step")
+    if type(cell) is LSTMCell and cannot_autocast_lstm(call.x):
+        reasons.append(f"torch's LSTM cannot be autocast to {torch.get_autocast_dtype('cpu')} on this processor")
     if torch._C._functorch.peek_interpreter_stack() is not None:
         reasons.append("torch's kernels lack rules for torch.func's transforms")
     elif torch.autograd.forward_ad._current_level >= 0:
         reasons.append("torch's kernels lack forward-mode derivatives")
     return reasons
+
+
+def cannot_autocast_lstm(x: Tensor) -> bool:
+    """Whether torch's LSTM raises on x: under autocast, on a processor without the instructions that oneDNN has it run with."""
+    if x.device.type != "cpu" or not is_autocast("cpu"):
+        return False
+    onednn = torch.ops.mkldnn
+    is_bfloat16 = torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return not (onednn._is_mkldnn_bf16_supported() if is_bfloat16 else onednn._is_mkldnn_fp16_supported())
 
 
 class _Weights(NamedTuple):

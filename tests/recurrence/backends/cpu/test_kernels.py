@@ -13,7 +13,7 @@ from torch import nn
 from checks import assert_same, flat, state_of
 from deeplstm import BackendUnavailable, GRUCell, LSTMCell, RNNCell, backend, scan
 from deeplstm.recurrence import dispatch
-from deeplstm.recurrence.backends.cpu import space, threads
+from deeplstm.recurrence.backends.cpu import pool, threads
 from deeplstm.recurrence.backends.cpu.plan import Address
 from deeplstm.recurrence.backends.cpu.space import Block, Space
 from table import CELLS, SHAPES, Shape, cells, shapes
@@ -450,7 +450,7 @@ def test_nothing_is_written_beside_a_buffer(monkeypatch, dtype, H):
 
     scratch = {}
     monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
-    monkeypatch.setattr(space.POOL, "take", lambda size: guarded(size, torch.uint8))
+    monkeypatch.setattr(pool.POOL, "take", lambda size: guarded(size, torch.uint8))
     monkeypatch.setattr(Block, "add", add)
     monkeypatch.setattr(Block, "new", new)
     monkeypatch.setattr(Space, "take_scratch", take_scratch)

@@ -8,7 +8,7 @@ import torch
 import torch.utils.checkpoint
 
 import deeplstm
-from deeplstm.recurrence.backends.cpu import pool, space
+from deeplstm.recurrence.backends.cpu import pool
 from deeplstm.recurrence.backends.cpu.pool import IDLE, SMALL_BYTES, Pool
 
 MANY = 10**9
@@ -124,8 +124,8 @@ def test_a_limit_that_is_no_number(monkeypatch):
 def tiny(monkeypatch):
     """A pool that has everything, however small."""
     monkeypatch.setattr(pool, "SMALL_BYTES", 0)
-    monkeypatch.setattr(space, "POOL", Pool(MANY))
-    return space.POOL
+    monkeypatch.setattr(pool, "POOL", Pool(MANY))
+    return pool.POOL
 
 
 class Passes(torch.nn.Module):

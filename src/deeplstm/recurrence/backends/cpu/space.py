@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import pool
 from .plan import Address
-from .pool import POOL, SMALL_BYTES
 
 SKEW_BYTES = 320
 """Between values that lie in one block. Rows of a power of two would otherwise lie in the same places of the cache for all of
@@ -136,9 +136,9 @@ def reused_rows(like: Tensor, rows: int, width: int) -> Tensor:
 
 def reused(like: Tensor, size: int) -> Tensor:
     size_bytes = size * like.element_size()
-    if size_bytes < SMALL_BYTES:  # the system's allocator keeps it by itself
+    if size_bytes < pool.SMALL_BYTES:  # the system's allocator keeps it by itself
         return like.new_empty(size)
-    return POOL.take(size_bytes)[:size_bytes].view(like.dtype)
+    return pool.POOL.take(size_bytes)[:size_bytes].view(like.dtype)
 
 
 def own(rows: Tensor, others: Iterable[Tensor]) -> Tensor:
