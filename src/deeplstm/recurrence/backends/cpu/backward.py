@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from ...program.capture import Step
+from ...program.graph import Node
 from .batch import Batch
 from .carried import Carried, Masks
 from .compiled import Entry
 from .directions import Backward, Wanted
 from .forward import KEPT, PASSING, Tensors
+from .llvm.memory import BYTES, Element
+from .outer import SUMS, Sums
 from .plan import Address, Plan
-from .space import Space, new_rows, own
+from .space import Lies, Space, new_rows, own
 
 
 class BackwardRun:
@@ -23,7 +26,7 @@ class BackwardRun:
     step, wanted: what it was made of.
     batch, reverse: what the forward was run over.
     are_once: of each mask, whether it is the same at every step.
-    element_bytes: of a number.
+    element: of numbers.
     """
 
     def __init__(
@@ -34,10 +37,10 @@ class BackwardRun:
         batch: Batch,
         reverse: bool,
         are_once: Mapping[str, bool],
-        element_bytes: int,
+        element: Element,
     ) -> None:
         self.program, self.step, self.wanted, self.batch = program, step, wanted, batch
-        self.space = space = Space(batch.rows, element_bytes)
+        self.space = space = Space(batch.rows, BYTES[element])
         self.plan = plan = Plan()
         for node in (step.x, step.dy, *step.dmarks.values(), *program.apart):
             space.put(node.name)
@@ -76,11 +79,26 @@ class BackwardRun:
             space.put("resets")
         for width, nodes in program.totals.items():
             for n, node in enumerate(nodes):
-                at = Address(f"totals{width}", n * self._total_rows * width * element_bytes)
+                at = Address(f"totals{width}", n * self._total_rows * width * BYTES[element])
                 others[program.loop.loop.totals[node].name] = at, batch.zeros.address
         program.loop.add_to(plan, space, batch, not reverse, others)
         if program.after is not None:
             program.after.add_to(plan, space)
+        for group in program.outers:
+            self._add_outer(group, getattr(torch, element))
+
+    def _add_outer(self, nodes: Sequence[Node], dtype: torch.dtype) -> None:
+        """Have the plan compute sums over rows, which have a first factor in common."""
+
+        def lies(node: Node) -> Lies:
+            place = self.program.places[node]
+            return self.space.lies(place.buffer.name, place.column, place.buffer.width)
+
+        a, others = nodes[0].args[0], [node.args[1] for node in nodes]
+        sums = Sums(dtype, self.batch.rows, a.width, [b.width for b in others])
+        (packed,) = self.space.take_scratch([sums.size * SUMS[dtype].itemsize])
+        told = sums.told(lies(a), [lies(b) for b in others], [Address(_result(node)) for node in nodes], packed)
+        self.plan.call([(sums.kernel, sums.parts)], told)
 
     @property
     def _total_rows(self) -> int:
@@ -129,6 +147,8 @@ class BackwardRun:
             memory |= {f"dinitial{n}": d for n, d in enumerate(dinitials)}
         for width, nodes in program.totals.items():
             memory[f"totals{width}"] = x.new_zeros(len(nodes), self._total_rows, width)
+        for node in (node for nodes in program.outers for node in nodes):
+            memory[_result(node)] = x.new_empty(node.shape, dtype=SUMS[x.dtype])
         self.plan.run(memory)
 
         dx, dweights = self._sums(memory, weights, keep)
@@ -139,9 +159,11 @@ class BackwardRun:
         self, memory: Mapping[str, Tensor], weights: Tensors, keep: Tensors
     ) -> tuple[Tensor | None, dict[str, Tensor | None]]:
         """The gradients of x and of weights, once the loop has run."""
-        program, batch = self.program, self.batch
+        program, batch, dtype = self.program, self.batch, keep[0].dtype
         known = dict(zip(self.step.weights.values(), weights, strict=True))
-        for node, place in program.places.items():
+        known |= {node: memory[_result(node)].to(dtype) for nodes in program.outers for node in nodes}
+        for node in program.rows:
+            place = program.places[node]
             known[node] = self.space.tensor(memory, place.buffer.name, place.column, node.width)
         for width, nodes in program.totals.items():
             block = memory[f"totals{width}"]
@@ -159,3 +181,8 @@ class BackwardRun:
                 gradient = torch.zeros_like(weight) if found is None else results[found]
                 dweights[name] = gradient if gradient.shape == weight.shape else gradient.view(weight.shape)
         return dx, dweights
+
+
+def _result(node: Node) -> str:
+    """The name of a sum's memory."""
+    return f"outer {node.id}"

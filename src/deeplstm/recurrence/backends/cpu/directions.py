@@ -119,8 +119,10 @@ class Backward:
         totals: what the loop sums over all steps, by width.
         dx_has_its_own: whether dx lies in memory that nothing else has.
         after: rows that ``sums`` reads, and dx; None where the loop has them all.
+        outers: sums over rows that a kernel computes, those with the same first factor together.
         known: what ``sums`` reads.
-        places: where rows among those are found.
+        rows: rows among those.
+        places: where they and the factors of ``outers`` are found.
         sums: gives ``results``: dx where wanted, and the gradients of weights that are not zero.
         needs: names of the rows that are read before and after the loop.
         sources: what kernels read of weights.
@@ -174,8 +176,12 @@ class Backward:
         whole = {n: Place(Buffer(n.name, n.width, True, n.is_bool)) for n in (*leaves, *given)}
         columns = {n: Place(Buffer(w.name, w.width, True, n.is_bool), at) for w in wholes for n, at in w.nodes}
         places = {**whole, **columns, **(self.after.places if self.after else {})}
-        self.known = needed(self.results, [*step.weights.values(), *places, *self.loop.loop.totals])
-        self.places = {n: places[n] for n in self.known if n in places}
+        self.outers = _outers(self.results, places)
+        outers = [node for group in self.outers for node in group]
+        self.known = needed(self.results, [*outers, *step.weights.values(), *places, *self.loop.loop.totals])
+        self.rows = [n for n in self.known if n in places]
+        factors = [factor for node in outers for factor in node.args]
+        self.places = {n: places[n] for n in (*self.rows, *factors)}
         self.sums = straight_line(self.results, self.known, outer=outer, total=total, dtype=getattr(torch, element))
         self.needs = _reads(self.before, self.after) | {place.buffer.name for place in self.places.values()}
         self.sources = _sources(self, step, element)
@@ -204,6 +210,15 @@ def _before(
 def _sources(direction: Forward | Backward, step: Step, element: Element) -> Sources:
     flats = (flat.compiled for flat in (direction.before, direction.after) if flat is not None)
     return Sources([direction.loop, *flats], step.weights, element)
+
+
+def _outers(roots: Sequence[Node], places: Collection[Node]) -> list[tuple[Node, ...]]:
+    """Sums over rows whose factors are in memory, those with the same first factor together."""
+    by_rows: dict[Node, list[Node]] = {}
+    for node in order(roots, lambda n: n in places):
+        if node.op == "outer" and all(factor in places and not factor.is_bool for factor in node.args):
+            by_rows.setdefault(node.args[0], []).append(node)
+    return [tuple(nodes) for nodes in by_rows.values()]
 
 
 def _reads(*parts: Flat | None) -> frozenset[str]:

@@ -11,6 +11,7 @@ from .batch import Batch
 from .carried import Carried, Masks
 from .compiled import Entry
 from .directions import Forward, Wanted
+from .llvm.memory import BYTES, Element
 from .plan import Address, Plan
 from .space import Space, new_rows, own, reused_rows
 
@@ -26,7 +27,7 @@ class ForwardRun:
     step, wanted: what it was made of.
     batch, reverse: what it is run over.
     are_once: of each mask, whether it is the same at every step.
-    element_bytes: of a number.
+    element: of numbers.
     """
 
     def __init__(
@@ -37,10 +38,10 @@ class ForwardRun:
         batch: Batch,
         reverse: bool,
         are_once: Mapping[str, bool],
-        element_bytes: int,
+        element: Element,
     ) -> None:
         self.program, self.step, self.wanted, self.batch = program, step, wanted, batch
-        self.space = space = Space(batch.rows, element_bytes)
+        self.space = space = Space(batch.rows, BYTES[element])
         self.plan = plan = Plan()
         space.put(step.x.name)
         self.masks = Masks(step.noise, are_once, space, program.needs)

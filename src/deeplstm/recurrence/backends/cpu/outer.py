@@ -21,6 +21,8 @@ from .llvm.kernels import Function, Loaded, machine_code
 from .llvm.layout import KERNEL
 from .llvm.memory import Element
 from .llvm.outer import Shape, emit, shape
+from .plan import Address
+from .space import Lies
 
 SMALL = threads.SMALL_PRODUCTS
 """Multiplications below which a second thread costs more than it brings."""
@@ -57,22 +59,49 @@ def _side_by_side(rows: Tensor) -> Tensor:
     return rows if rows.stride(1) == 1 or rows.shape[1] == 1 else rows.contiguous()
 
 
+class Sums:
+    """Products of one ``a`` (N, n) with others (N, m), and how they are cut.
+
+    Attributes:
+        kernel, parts: what computes them, in how many parts.
+        size: elements that are packed.
+    """
+
+    def __init__(self, dtype: torch.dtype, N: int, n: int, widths: Sequence[int]) -> None:
+        self.N, self.n, self.widths = N, n, widths
+        self._kernel = _kernel(dtype)
+        shape = self._kernel.shape
+        self._each = [-(-width // shape.columns) for width in widths]  # panels
+        self._panels = sum(self._each)
+        count = torch.get_num_threads() if N * n * self._panels * shape.columns >= SMALL else 1
+        self._along = _share(count, n, self._panels, shape.columns)
+        self.kernel, self.parts = self._kernel.run, self._along[0] * self._along[1]
+        self.size = self.parts * shape.size
+
+    def told(
+        self, a: Lies, others: Sequence[Lies], results: Sequence[int | Address], packed: int | Address
+    ) -> list[int | Address]:
+        """The kernel's context. ``packed``: address of so many elements as are packed."""
+        told = [self.N, self.n, *self._along, *a, len(others), self._panels, packed, self._kernel.shape.size]
+        before = 0
+        for b, width, panels, result in zip(others, self.widths, self._each, results, strict=True):
+            told += [*b, width, before, result]
+            before += panels
+        return told
+
+
 def _run(a: Tensor, others: Sequence[Tensor], results: Sequence[Tensor]) -> None:
-    kernel = _kernel(a.dtype)
     N, n = a.shape
-    columns, size = kernel.shape.columns, kernel.shape.size
-    products, panels = [], 0
-    for b, result in zip(others, results, strict=True):
-        width = b.shape[1]
-        products += [b.data_ptr(), b.stride(0), width, panels, result.data_ptr()]
-        panels += -(-width // columns)
-    count = torch.get_num_threads() if N * n * panels * columns >= SMALL else 1
-    along_a, along_b = _share(count, n, panels, columns)
-    parts = along_a * along_b
-    packed = results[0].new_empty(parts * size)
-    header = [N, n, along_a, along_b, a.data_ptr(), a.stride(0), len(others), panels, packed.data_ptr(), size]
-    context = (ctypes.c_int64 * (len(header) + len(products)))(*header, *products)
-    threads.run(kernel.run, parts, ctypes.addressof(context))
+    sums = Sums(a.dtype, N, n, [b.shape[1] for b in others])
+    packed = results[0].new_empty(sums.size)
+    addresses = [result.data_ptr() for result in results]
+    told = sums.told(_lies(a), [_lies(b) for b in others], addresses, packed.data_ptr())
+    context = (ctypes.c_int64 * len(told))(*told)  # type: ignore[misc]  # numbers, where addresses are given as such
+    threads.run(sums.kernel, sums.parts, ctypes.addressof(context))
+
+
+def _lies(rows: Tensor) -> Lies:
+    return Lies(rows.data_ptr(), rows.stride(0))
 
 
 def _share(count: int, n: int, panels: int, columns: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from .backward import BackwardRun
 from .batch import Batch
 from .directions import Backward, Forward, Wanted
 from .forward import ForwardRun
-from .llvm.memory import BYTES, Element
+from .llvm.memory import Element
 
 ELEMENTS: dict[torch.dtype, Element] = {
     torch.float32: "float32",
@@ -66,8 +66,7 @@ class Programs:
         key = (kind, wanted, batch.T, batch.B, reverse, torch.get_num_threads(), *are_once.values())
         found = self._prepared.get(key) if batch.lengths is None else None
         if found is None:
-            size = BYTES[self.element]
-            found = kind(program(self, wanted), self.step, wanted, batch, reverse, are_once, size)
+            found = kind(program(self, wanted), self.step, wanted, batch, reverse, are_once, self.element)
             if batch.lengths is None:  # other lengths, which hardly come a second time, are another batch
                 with self._lock:
                     self._prepared[key] = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,6 +53,13 @@ class _Rows:
     stride: int | None
 
 
+class Lies(NamedTuple):
+    """Where rows lie: their address, and how many numbers from one to the next."""
+
+    at: int | Address
+    stride: int
+
+
 class Space:
     """Where the rows of one call lie.
 
@@ -92,6 +100,12 @@ class Space:
     def _put(self, name: str, found: _Rows) -> None:
         self._found[name] = found
         self.at[name] = Address(found.memory, found.start * self.element_bytes)
+
+    def lies(self, name: str, column: int, width: int) -> Lies:
+        """Where columns of rows are found, of rows that are ``width`` wide."""
+        found = self._found[name]
+        stride = width if found.stride is None else found.stride
+        return Lies(self.at[name] + column * self.element_bytes, stride)
 
     def take_scratch(self, sizes: Sequence[int]) -> list[Address]:
         """Room for so many bytes each while one kernel runs."""
