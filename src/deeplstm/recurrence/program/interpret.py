@@ -165,6 +165,10 @@ class _Writer:
             for n, (value, argument) in enumerate(zip(node.args, target._schema.arguments, strict=False)):
                 if isinstance(value, bool | int | float) and "Tensor" in str(argument.type):
                     args[n] = f"torch.tensor({value!r}{'' if isinstance(value, bool) else f', dtype={self.real}'})"
+            if target is aten.view.default:
+                return f"{args[0]}.view({args[1]})"
+            if target is aten.cat.default:
+                return f"torch.cat({', '.join(args)})"
             named = "".join(f", {key}={self.real if value == free.REAL else repr(value)}" for key, value in kwargs)
             return f"{name}({', '.join(args)}{named}){f'[{which[0]}]' if which else ''}"
         if op == "constant":

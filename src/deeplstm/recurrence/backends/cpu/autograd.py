@@ -16,7 +16,7 @@ from .. import reference
 from . import batch as batches
 from .batch import Batch
 from .directions import Wanted
-from .programs import Programs
+from .programs import Prepared, Programs
 
 Tensors = Sequence[Tensor]
 
@@ -31,6 +31,7 @@ class Job:
         call: as `scan` gave it; what the reference needs for second derivatives.
         batch: which rows have which steps.
         names: of the weights.
+        prepared: the programs for this batch.
     """
 
     programs: Programs
@@ -38,6 +39,7 @@ class Job:
     call: Call
     batch: Batch
     names: tuple[str, ...]
+    prepared: Prepared
 
     @property
     def states(self) -> int:
@@ -57,7 +59,8 @@ def job(call: Call, programs: Programs, names: tuple[str, ...], wanted: Wanted) 
         batch = batches.unequal(call.x.shape[0], call.x.shape[1], call.lengths)
     else:
         batch = batches.full(call.x.shape[0], call.x.shape[1])
-    return Job(programs, wanted, call, batch, names)
+    prepared = programs.prepared(wanted, batch, call.reverse, call.noise or {})
+    return Job(programs, wanted, call, batch, names, prepared)
 
 
 class Recurrence(torch.autograd.Function):
@@ -85,17 +88,14 @@ class Recurrence(torch.autograd.Function):
 def forward(job: Job, x: Tensor, others: Tensors) -> tuple[list[Tensor], list[Tensor]]:
     """Run the forward loop. Returns ([y, final states..., traces...], what the backward needs)."""
     states, initials, weights = job.parts(others)
-    noise = job.call.noise or {}
-    run = job.programs.forward_run(job.wanted, job.batch, job.call.reverse, noise)
-    return run(x, states, initials, weights, noise, job.call.resets)
+    return job.prepared.forward(x, states, initials, weights, job.call.noise or {}, job.call.resets)
 
 
 def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Run the backward loop. Returns the gradients of x, states, initial states and weights."""
     _, _, weights = job.parts(inputs[1:])
-    noise = job.call.noise or {}
-    run = job.programs.backward_run(job.wanted, job.batch, job.call.reverse, noise)
-    dx, dstates, dinitials, dweights = run(keep, upstream, weights, noise, job.call.resets)
+    run = job.prepared.backward
+    dx, dstates, dinitials, dweights = run(keep, upstream, weights, job.call.noise or {}, job.call.resets)
     if dx is None and job.wanted.x:
         dx = torch.zeros_like(inputs[0])
     return [dx, *dstates, *dinitials, *map(dweights.get, job.names)]

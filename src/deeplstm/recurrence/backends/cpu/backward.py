@@ -81,7 +81,11 @@ class BackwardRun:
             for n, node in enumerate(nodes):
                 at = Address(f"totals{width}", n * self._total_rows * width * BYTES[element])
                 others[program.loop.loop.totals[node].name] = at, batch.zeros.address
+        for carried in self.carried:
+            carried.add_begin(plan, space.element_bytes)
         program.loop.add_to(plan, space, batch, not reverse, others)
+        for carried in self.carried:
+            carried.add_end(plan, space.element_bytes)
         if program.after is not None:
             program.after.add_to(plan, space)
         for group in program.outers:
@@ -138,8 +142,9 @@ class BackwardRun:
         for name, (n, written) in self.gathered.items():
             memory[name] = self.states[n].rows_of(slots[n], written=written)
         for carried, final in zip(self.carried, upstream[1:], strict=False):
-            memory[carried.memory] = rows = new_rows(x, carried.rows, carried.width)
-            carried.begin(rows, final)
+            memory[carried.memory] = new_rows(x, carried.rows, carried.width)
+            carried.begin(memory, final)
+            carried.make_end(memory, x)
         dinitials: list[Tensor] = []
         if resets is not None:
             memory["resets"] = batch.enter(resets[..., None])
@@ -152,7 +157,7 @@ class BackwardRun:
         self.plan.run(memory)
 
         dx, dweights = self._sums(memory, weights, keep)
-        dstates = [carried.end(memory[carried.memory]) for carried in self.carried]
+        dstates = [carried.end(memory) for carried in self.carried]
         return dx, dstates, [batch.unsorted(d) for d in dinitials], dweights
 
     def _sums(
@@ -161,13 +166,16 @@ class BackwardRun:
         """The gradients of x and of weights, once the loop has run."""
         program, batch, dtype = self.program, self.batch, keep[0].dtype
         known = dict(zip(self.step.weights.values(), weights, strict=True))
-        known |= {node: memory[_result(node)].to(dtype) for nodes in program.outers for node in nodes}
+        for node in (node for nodes in program.outers for node in nodes):
+            total = memory[_result(node)]
+            known[node] = total if total.dtype == dtype else total.to(dtype)
         for node in program.rows:
             place = program.places[node]
             known[node] = self.space.tensor(memory, place.buffer.name, place.column, node.width)
         for width, nodes in program.totals.items():
             block = memory[f"totals{width}"]
-            known |= dict(zip(nodes, (block[:, 0] if batch.B == 1 else block.sum(1)).unbind(), strict=True))
+            totals = block.select(1, 0) if batch.B == 1 else block.sum(1)
+            known |= dict(zip(nodes, totals.unbind(), strict=True))
         results = dict(zip(program.results, program.sums(*[known[n] for n in program.known]), strict=True))
         dx = None
         if program.dx is not None:

@@ -7,7 +7,6 @@ computed for them, and nothing that sums over rows has to leave them out. This i
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -107,39 +106,6 @@ class Batch:
         if self.lengths is None:
             return one.expand(self.T, *one.shape).reshape(self.rows, -1).contiguous()  # of one row it is a view
         return one.index_select(0, self._row_of_its_step)
-
-    # ---------------------------------------------------------------- what is carried from step to step
-
-    def begin(self, slots: Tensor, start: Tensor | None, table: Table, descending: bool) -> None:
-        """Put (B, n), or zeros, where each row's first step reads it."""
-        if descending and self.lengths is not None:
-            slots[self._last(table)] = 0 if start is None else start
-            return
-        # a few rows: what torch does before it copies takes longer than the copy
-        first, size = self._bytes(slots, table.last if descending else 0)
-        given = None if start is None else start.contiguous()
-        if given is None or not given.data_ptr():  # torch has zeros without memory
-            ctypes.memset(first, 0, size)
-        else:
-            ctypes.memmove(first, given.data_ptr(), size)
-
-    def end(self, slots: Tensor, table: Table, descending: bool) -> Tensor:
-        """What each row's last step has written: (B, n)."""
-        if not descending and self.lengths is not None:
-            return slots[self._last(table)]
-        first, size = self._bytes(slots, 0 if descending else table.last)
-        result = slots.new_empty(self.B, slots.shape[1])
-        ctypes.memmove(result.data_ptr(), first, size)
-        return result
-
-    def _bytes(self, slots: Tensor, row: int) -> tuple[int, int]:
-        """Where B rows of a carried value lie, and how many bytes they have."""
-        width = slots.shape[1] * slots.element_size()
-        return slots.data_ptr() + row * width, self.B * width
-
-    def _last(self, table: Table) -> Tensor:
-        assert self.lengths is not None
-        return table.rows[self.lengths] + torch.arange(self.B)
 
 
 @lru_cache(maxsize=64)

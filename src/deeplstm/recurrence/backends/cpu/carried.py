@@ -6,12 +6,13 @@ import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ...program.graph import Node
 from .batch import Batch, Table
 from .compiled import Entry
-from .plan import Address
+from .plan import NOWHERE, Address, Plan
 from .space import Space
 
 
@@ -43,14 +44,51 @@ class Carried:
         next_slot = self.table.address + ctypes.sizeof(ctypes.c_int64)
         return {first: (address, self.table.address), second: (address, next_slot)}
 
-    def begin(self, slots: Tensor, start: Tensor | None) -> None:
-        """Put (B, n), in the caller's order, or zeros, where each row's first step reads it."""
-        start = None if start is None else self.batch.sorted(start)
-        self.batch.begin(slots, start, self.table, self.descending)
+    def add_begin(self, plan: Plan, element_bytes: int) -> None:
+        """Have a plan put what `begin` gives where each row's first step reads it."""
+        if not self._ends_apart(self.descending):
+            row = self.table.last if self.descending else 0
+            plan.copy(self._row(row, element_bytes), Address(f"begin {self.memory}"), self._size(element_bytes))
 
-    def end(self, slots: Tensor) -> Tensor:
+    def begin(self, memory: dict[str, Tensor], start: Tensor | None) -> None:
+        """Give (B, n), in the caller's order, or zeros, to a plan."""
+        start = NOWHERE if start is None else self.batch.sorted(start).contiguous()
+        if self._ends_apart(self.descending):
+            memory[self.memory][self._last_rows] = 0 if start is NOWHERE else start
+        else:
+            memory[f"begin {self.memory}"] = start
+
+    def add_end(self, plan: Plan, element_bytes: int) -> None:
+        """Have a plan copy what each row's last step has written for `end`."""
+        if not self._ends_apart(not self.descending):
+            row = 0 if self.descending else self.table.last
+            plan.copy(Address(f"end {self.memory}"), self._row(row, element_bytes), self._size(element_bytes))
+
+    def make_end(self, memory: dict[str, Tensor], like: Tensor) -> None:
+        """Give the room for that."""
+        if not self._ends_apart(not self.descending):
+            memory[f"end {self.memory}"] = like.new_empty(self.batch.B, self.width)
+
+    def end(self, memory: Mapping[str, Tensor]) -> Tensor:
         """What each row's last step has written: (B, n), in the caller's order."""
-        return self.batch.unsorted(self.batch.end(slots, self.table, self.descending))
+        is_apart = self._ends_apart(not self.descending)
+        found = memory[self.memory if is_apart else f"end {self.memory}"]
+        return self.batch.unsorted(found[self._last_rows] if is_apart else found)
+
+    def _ends_apart(self, descending: bool) -> bool:
+        """Whether the rows that stand for the last steps lie in several slots, since lengths are unequal."""
+        return descending and self.batch.lengths is not None
+
+    @property
+    def _last_rows(self) -> Tensor:
+        assert self.batch.lengths is not None
+        return self.table.rows[self.batch.lengths] + torch.arange(self.batch.B)
+
+    def _row(self, row: int, element_bytes: int) -> Address:
+        return Address(self.memory, row * self.width * element_bytes)
+
+    def _size(self, element_bytes: int) -> int:
+        return self.batch.B * self.width * element_bytes
 
     def put(self, space: Space, node: Node, *, written: bool) -> bool:
         """Let a node be what every step has written, or read. Returns whether its rows must be given, as `rows_of` has them."""

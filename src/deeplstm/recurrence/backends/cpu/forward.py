@@ -65,7 +65,11 @@ class ForwardRun:
                 others[f"past state{n}"] = others[f"state{n}"]
                 others[f"state{n}"] = Address(f"past{n}"), batch.steps.address
                 others[f"initial state{n}"] = Address(f"initial{n}"), batch.zeros.address
+        for carried in self.carried:
+            carried.add_begin(plan, space.element_bytes)
         program.loop.add_to(plan, space, batch, reverse, others)
+        for carried in self.carried:
+            carried.add_end(plan, space.element_bytes)
 
         self.places = program.kept
         self.gathered: dict[
@@ -99,14 +103,20 @@ class ForwardRun:
         """Shapes as in `scan`. Returns ([y, final states..., traces...], what the backward needs)."""
         program, batch, space = self.program, self.batch, self.space
         x = batch.enter(x)
-        memory = {self.step.x.name: x, **self.masks.given(noise, batch), **program.sources(weights), **space.new(x)}
+        memory = {
+            self.step.x.name: x,
+            **self.masks.given(noise, batch),
+            **program.sources(weights),
+            **space.new(x),
+        }
         blocks = {block.memory: block.new(x) for block in (self.block, self.passing) if block.size}
         memory |= blocks
         slots = []
         for n, (carried, state) in enumerate(zip(self.carried, states, strict=True)):
             make = new_rows if n in program.direct else reused_rows
             memory[carried.memory] = rows = make(x, carried.rows, carried.width)
-            carried.begin(rows, state)
+            carried.begin(memory, state)
+            carried.make_end(memory, x)
             slots.append(rows)
         past: list[Tensor] = []
         if resets is not None:
@@ -131,6 +141,6 @@ class ForwardRun:
                 result = own(result, blocks.values()) if n < shown else result
             results.append(result)
         y, *traces = (batch.leave(r) for r in results[:shown])
-        finals = [carried.end(rows) for carried, rows in zip(self.carried, slots, strict=True)]
+        finals = [carried.end(memory) for carried in self.carried]
         kept = [blocks[KEPT]] if KEPT in blocks else []
         return [y, *finals, *traces], [x, *slots, *past, *kept, *results[shown:]]

@@ -11,10 +11,11 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy
+import torch
 from torch import Tensor
 
 from . import threads
-from .llvm.drive import PER_CALL, drive
+from .llvm.drive import PER_CALL, copy, drive
 from .llvm.kernels import Function
 
 
@@ -27,6 +28,9 @@ class Address(NamedTuple):
     def __add__(self, more: int) -> Address:  # type: ignore[override]
         return Address(self.memory, self.bytes + more)
 
+
+NOWHERE = torch.empty(0)
+"""Memory at address 0."""
 
 _NOTHING, _OWN = "", "the plan's own"
 """Memory that begins at 0, for what is no address or a known one; and where the plan's numbers themselves lie."""
@@ -43,6 +47,7 @@ class Plan:
         self._calls: list[tuple[Function, int, Address]] = []
         self._entries: list[Address] = []
         self._held: list[Any] = []
+        self._unused: list[tuple[Any, int]] = []  # where to lay out what a run fills in, and its address
         self._is_ready = False
 
     def call(self, kernels: Sequence[tuple[Function, int]], told: Sequence[int | Address], holds: Any = None) -> None:
@@ -57,6 +62,10 @@ class Plan:
         self._entries += [n if isinstance(n, Address) else Address(_NOTHING, n) for n in told]
         self._calls += [(function, parts, context) for function, parts in kernels]
         self._held.append(holds)
+
+    def copy(self, to: Address, source: Address, size: int) -> None:
+        """Have so many bytes copied, or zeros put there where the source's memory is `NOWHERE`."""
+        self.call([(copy(), 1)], [to, source, size])
 
     def _prepare(self) -> None:
         """Lay out what a run fills in: the list of calls, then all that they are told."""
@@ -85,8 +94,11 @@ class Plan:
         """Make all calls. ``memory``: at least the pieces that they use, which live until this returns."""
         if not self._is_ready:
             self._prepare()
-        told = numpy.empty(len(self._which), dtype=numpy.int64)
-        own: int = told.__array_interface__["data"][0]
+        try:
+            told, own = self._unused.pop()
+        except IndexError:
+            told = numpy.empty(len(self._which), dtype=numpy.int64)
+            own = told.ctypes.data
         begins = numpy.array([0, own, *[memory[name].data_ptr() for name in self.memory]], dtype=numpy.int64)
         begins.take(self._which, out=told, mode="wrap")
         told += self._distances
@@ -96,3 +108,4 @@ class Plan:
                 run.call(first, last, own)
             else:
                 threads.run(function, last, own + distance)
+        self._unused.append((told, own))

@@ -26,7 +26,7 @@ class Pool:
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self._held: list[_Held] = []
-        self._asked = 0
+        self._asked = self._total = 0
         self.renew()
 
     def renew(self) -> None:
@@ -34,34 +34,39 @@ class Pool:
         self._lock = Lock()
 
     def take(self, size: int) -> Tensor:
-        """At least ``size`` bytes, (n,) uint8, of any content. They are free again when no tensor is left that views them."""
+        """So many bytes, (size,) uint8, of any content. They are free again when no tensor is left that views them."""
         if size < SMALL_BYTES or not self.limit_bytes or _use_count is None:
             return torch.empty(size, dtype=torch.uint8)
-        size = _rounded(size)
+        rounded = _rounded(size)
         with self._lock:
             self._asked += 1
-            found = next((one for one in self._held if one.size == size and one.is_free()), None)
+            found = next((one for one in self._held if one.size == rounded and one.is_free()), None)
             if found is None:
-                found = _Held(size)
-                self._held.append(found)
+                found = _Held(rounded)
+                self._total += rounded
+            else:
+                self._held.remove(found)
+            self._held.append(found)  # those that have waited longest come first
             found.asked = self._asked
-            memory = found.memory.view(-1)  # in use from here on
-            self._give_back()
+            memory = found.memory[:size]  # in use from here on
+            if self._held[0].asked + IDLE < self._asked or self._total > self.limit_bytes:
+                self._give_back()
         return memory
 
     def _give_back(self) -> None:
         free = [one for one in self._held if one.is_free()]
         unused = sum(one.size for one in free)
-        for one in free:  # those that have waited longest come first
+        for one in free:
             if one.asked + IDLE < self._asked or unused > self.limit_bytes:
                 self._held.remove(one)
+                self._total -= one.size
                 unused -= one.size
-        self._held.sort(key=lambda one: one.asked)
 
     def clear(self) -> None:
         """Give back all that is unused."""
         with self._lock:
             self._held = [one for one in self._held if not one.is_free()]
+            self._total = sum(one.size for one in self._held)
 
     @property
     def unused_bytes(self) -> int:
@@ -73,11 +78,12 @@ class _Held:
         self.size, self.asked = size, 0
         self.memory = torch.empty(size, dtype=torch.uint8)
         self._storage = self.memory.untyped_storage()
+        self._address = self._storage._cdata
         self._alone = self._count()
 
     def _count(self) -> int:
         assert _use_count is not None
-        return _use_count(self._storage._cdata)
+        return _use_count(self._address)
 
     def is_free(self) -> bool:
         """Whether no other tensor has this memory, in Python or in a graph of torch's."""

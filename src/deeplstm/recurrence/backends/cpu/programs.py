@@ -6,6 +6,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -35,7 +36,22 @@ MANY = 16
 
 
 SHAPES = 32
-"""Of how many batches' shapes a program keeps what it has prepared, both directions together."""
+"""Of how many kinds of batches a program keeps what it has prepared."""
+
+
+class Prepared:
+    """A forward and, once it is asked for, the backward of it, for one kind of batch."""
+
+    def __init__(
+        self, programs: Programs, wanted: Wanted, batch: Batch, reverse: bool, are_once: Mapping[str, bool]
+    ) -> None:
+        self._programs = programs
+        self._arguments = (programs.step, wanted, batch, reverse, are_once, programs.element)
+        self.forward = ForwardRun(programs.forward(wanted), *self._arguments)
+
+    @cached_property
+    def backward(self) -> BackwardRun:
+        return BackwardRun(self._programs.backward(self._arguments[1]), *self._arguments)
 
 
 class Programs:
@@ -44,7 +60,7 @@ class Programs:
     def __init__(self, step: Step, element: Element) -> None:
         self.step, self.element = step, element
         self._made: dict[tuple[type, Wanted], Any] = {}
-        self._prepared: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._prepared: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
         self._lock = RLock()
 
     def forward(self, wanted: Wanted) -> Forward:
@@ -53,25 +69,19 @@ class Programs:
     def backward(self, wanted: Wanted) -> Backward:
         return self._get(Backward, wanted)
 
-    def forward_run(self, wanted: Wanted, batch: Batch, reverse: bool, noise: Mapping[str, Tensor]) -> ForwardRun:
-        return self._prepare(ForwardRun, Programs.forward, wanted, batch, reverse, noise)
-
-    def backward_run(self, wanted: Wanted, batch: Batch, reverse: bool, noise: Mapping[str, Tensor]) -> BackwardRun:
-        return self._prepare(BackwardRun, Programs.backward, wanted, batch, reverse, noise)
-
-    def _prepare(
-        self, kind: type, program: Any, wanted: Wanted, batch: Batch, reverse: bool, noise: Mapping[str, Tensor]
-    ) -> Any:
+    def prepared(self, wanted: Wanted, batch: Batch, reverse: bool, noise: Mapping[str, Tensor]) -> Prepared:
+        """Both directions, prepared for a batch."""
         are_once = {name: mask.shape[0] == 1 for name, mask in noise.items()}
-        key = (kind, wanted, batch.T, batch.B, reverse, torch.get_num_threads(), *are_once.values())
-        found = self._prepared.get(key) if batch.lengths is None else None
+        if batch.lengths is not None:  # other lengths, which hardly come a second time, are another batch
+            return Prepared(self, wanted, batch, reverse, are_once)
+        key = (wanted, batch.T, batch.B, reverse, torch.get_num_threads(), *are_once.values())
+        found = self._prepared.get(key)
         if found is None:
-            found = kind(program(self, wanted), self.step, wanted, batch, reverse, are_once, self.element)
-            if batch.lengths is None:  # other lengths, which hardly come a second time, are another batch
-                with self._lock:
-                    self._prepared[key] = found
-                    while len(self._prepared) > SHAPES:
-                        self._prepared.popitem(last=False)
+            found = Prepared(self, wanted, batch, reverse, are_once)
+            with self._lock:
+                self._prepared[key] = found
+                while len(self._prepared) > SHAPES:
+                    self._prepared.popitem(last=False)
         return found
 
     def _get(self, kind: type, wanted: Wanted) -> Any:

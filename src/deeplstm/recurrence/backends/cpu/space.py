@@ -152,7 +152,7 @@ def reused(like: Tensor, size: int) -> Tensor:
     size_bytes = size * like.element_size()
     if size_bytes < pool.SMALL_BYTES:  # the system's allocator keeps it by itself
         return like.new_empty(size)
-    return pool.POOL.take(size_bytes)[:size_bytes].view(like.dtype)
+    return pool.POOL.take(size_bytes).view(like.dtype)
 
 
 def own(rows: Tensor, others: Iterable[Tensor]) -> Tensor:

@@ -1,8 +1,11 @@
-"""Kernels called one after another, in LLVM IR: from Python each call costs as much as some small kernels take."""
+"""Kernels called one after another, in LLVM IR, and copies between them: from Python each call costs as much as some small
+kernels take.
+"""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 from weakref import WeakValueDictionary
 
 from llvmlite import ir
@@ -11,7 +14,7 @@ from .control import call_at, loop
 from .host import host
 from .kernels import Function, Loaded, machine_code
 from .layout import KERNEL
-from .memory import I64, PTR
+from .memory import I8, I64, PTR
 
 SIGNATURE = ir.FunctionType(ir.VoidType(), [I64, I64, PTR])
 """Of all kernels."""
@@ -19,10 +22,17 @@ SIGNATURE = ir.FunctionType(ir.VoidType(), [I64, I64, PTR])
 PER_CALL = 2
 """Numbers of each call: the function and its context."""
 
+COPY = "copy"
+CHUNK = 64
+"""Bytes that are copied at a time."""
+
 
 def emit() -> ir.Module:
-    """The module whose function `KERNEL` (begin, end, calls) makes the calls begin to end, each of its kernel's only part."""
+    """The module whose function `KERNEL` (begin, end, calls) makes the calls begin to end, each of its kernel's only part; and
+    `COPY`, a kernel that is told where to, where from (0: zeros), and how many bytes.
+    """
     module = ir.Module(name="deeplstm.drive")
+    _emit_copy(module)
     function = ir.Function(module, SIGNATURE, KERNEL)
     b = ir.IRBuilder(function.append_basic_block("entry"))
     begin, end, calls = function.args
@@ -34,10 +44,31 @@ def emit() -> ir.Module:
     return module
 
 
+def _emit_copy(module: ir.Module) -> None:
+    function = ir.Function(module, SIGNATURE, COPY)
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    context = function.args[2]
+    to, source, size = (b.load(b.gep(context, [I64(n)], source_etype=I64), typ=I64) for n in range(3))
+    is_zero = b.icmp_signed("==", source, I64(0))
+    whole = b.mul(b.udiv(size, I64(CHUNK)), I64(CHUNK))
+    for first, last, type in ((I64(0), b.udiv(size, I64(CHUNK)), ir.VectorType(I8, CHUNK)), (whole, size, I8)):
+        step = CHUNK if first is not whole else 1
+        with loop(b, first, last, "piece") as n:
+            at = b.mul(n, I64(step))
+            with b.if_else(is_zero) as (zeros, copied):
+                with zeros:
+                    b.store(ir.Constant(type, None), b.inttoptr(b.add(to, at), PTR)).align = 1
+                with copied:
+                    value = b.load(b.inttoptr(b.add(source, at), PTR), typ=type)
+                    value.align = 1
+                    b.store(value, b.inttoptr(b.add(to, at), PTR)).align = 1
+    b.ret_void()
+
+
 class _Drive(Loaded):
-    def __init__(self, engine: object) -> None:
+    def __init__(self, engine: Any) -> None:
         super().__init__(engine)
-        self.run = Function(self.engine.get_function_address(KERNEL))
+        self.run, self.copy = (Function(engine.get_function_address(name)) for name in (KERNEL, COPY))
 
 
 _known: WeakValueDictionary[str, _Drive] = WeakValueDictionary()
@@ -51,3 +82,8 @@ def _drive() -> _Drive:
 def drive() -> Function:
     """It is in memory as long as the process lives."""
     return _drive().run
+
+
+def copy() -> Function:
+    """Likewise."""
+    return _drive().copy
