@@ -25,7 +25,7 @@ from ..llvm import math
 from ..llvm.control import accumulate, loop, until_negative
 from ..llvm.emit import COMBINE, NEUTRAL, across, emit_operator
 from ..llvm.host import Host
-from ..llvm.memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, compute_element, lanes_below
+from ..llvm.memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, compute_element, lanes_below, splat
 from .helper import ARGUMENT, CLOSED, FUNCTION, LEFT, OPEN, TAKEN
 from .helper import emit_wait as _wait
 from .layout import COUNTER, COUNTERS, DONE, LINE, MAILBOX, PACKED, STEPS, TABLE, Layout, Packed, Pass, X, Y
@@ -341,6 +341,7 @@ class StageEmitter:
         scratch.align = of.host.vector_bytes
         stored = STORED[self.layout.weights]
         weights = b.inttoptr(of.entry(b, self.context, PACKED), PTR)
+        self.upper_halves = self._upper_halves()
         turn = b.alloca(I64, name="turn")
         b.store(I64(0), turn)
         counters = of._counter(b, self.context, I64(self.layout.counter_at(packed)))
@@ -435,8 +436,17 @@ class StageEmitter:
         both = b.load(pointer, typ=integers)
         both.align = 4
         low = b.shl(both, ir.Constant(integers, [16] * types.lanes))
-        high = b.and_(both, ir.Constant(integers, [0xFFFF0000] * types.lanes))
+        high = b.and_(both, self.upper_halves)
         return [b.bitcast(part, types.type) for part in (low, high)]
+
+    def _upper_halves(self) -> ir.Value:
+        """A mask of the upper 16 bits of every number.
+
+        LLVM shall not know what it is: it would choose 16-bit halves from the weights and from zeros instead, which fewer of
+        a processor's units can do.
+        """
+        opaque = self.b.asm(ir.FunctionType(I32, [I32]), "", "=r,0", [I32(0xFFFF0000)], False)
+        return splat(self.b, opaque, self.types.lanes)
 
     def _from_tile(
         self, packed: Packed, rows: int, scratch: ir.Value, r: ir.Value, v: ir.Value
