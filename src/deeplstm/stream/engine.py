@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .plan import Plan
 from .sharing import Always, Shared
 
-TWO_THREADS_BYTES = 700_000
+TWO_THREADS_BYTES = 400_000
 """Weights from which on two threads are faster than one, where there is a core to spare."""
 
 BLOCK = 16

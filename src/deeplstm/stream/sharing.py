@@ -38,20 +38,15 @@ class Always:
     """
 
     def __init__(self, call: Callable[[int], int], address: int, context: Any, at: int) -> None:
+        other = helper()
         self._call, self._address, self._context, self._at = call, address, context, at
+        self._mailbox, self._asleep, self._wake = other.address, other.asleep, other.wake
+        context[at] = other.address
 
     def __call__(self, steps: int = 1) -> int:
-        other = helper()
-        with other.free:
-            return self._shared(other)
-
-    def _shared(self, other: Any) -> int:
-        other.wake()
-        self._context[self._at] = other.address
-        try:
-            return self._call(self._address)
-        finally:
-            self._context[self._at] = 0
+        if self._asleep.value:
+            self._wake()
+        return self._call(self._address)
 
 
 class Shared(Always):
@@ -60,40 +55,43 @@ class Shared(Always):
     def __init__(self, call: Callable[[int], int], address: int, context: Any, at: int) -> None:
         super().__init__(call, address, context, at)
         self._took: deque[float] = deque(maxlen=ALONE)  # the last calls that were done alone, ns a step
-        self._left, self._pause = ALONE, FIRST_PAUSE
-        self._alone = self._credit = self._until = 0.0
+        self._pause, self._credit, self._until = FIRST_PAUSE, 0.0, 0.0
+        self._pause_for(ALONE)
 
     def __call__(self, steps: int = 1) -> int:
-        if self._left > 0:
-            return self._timed_alone(steps)
-        other = helper()
-        if not other.free.acquire(blocking=False):
-            return self._call(self._address)
-        try:
-            start = perf_counter_ns()
-            status = self._shared(other)
-            now = perf_counter_ns()
-        finally:
-            other.free.release()
-        self._weigh((now - start) / steps, now)
+        if self._left:
+            return self._do_alone(steps)
+        start = perf_counter_ns()
+        if self._asleep.value:
+            self._wake()
+        status = self._call(self._address)
+        now = perf_counter_ns()
+        self._credit += self._worth - (now - start) / steps
+        if self._credit > self._most:
+            self._credit = self._most
+        if self._credit < 0:
+            self._pause_for(max(ALONE, min(self._pause, int(LONGEST_PAUSE_NS / max(self._alone, 1.0)))))
+            self._pause, self._credit = min(2 * self._pause, LONGEST_PAUSE), 0.0
+        elif now > self._until:
+            self._pause_for(ALONE)
+            self._pause = FIRST_PAUSE
         return status
 
-    def _timed_alone(self, steps: int) -> int:
+    def _pause_for(self, calls: int) -> None:
+        """Do so many calls alone."""
+        self._left, self._context[self._at] = calls, 0
+
+    def _do_alone(self, steps: int) -> int:
+        self._left -= 1
+        if self._left >= ALONE:  # the last of them are those that count
+            return self._call(self._address)
         start = perf_counter_ns()
         status = self._call(self._address)
         now = perf_counter_ns()
         self._took.append((now - start) / steps)
-        self._left -= 1
         if self._left == 0:
             self._alone = median(self._took)
+            self._worth, self._most = WORTH * self._alone, MOST * self._alone
             self._credit, self._until = max(self._credit, START * self._alone), now + TURN_NS
+            self._context[self._at] = self._mailbox
         return status
-
-    def _weigh(self, taken: float, now: int) -> None:
-        alone = self._alone
-        self._credit = min(self._credit + WORTH * alone - taken, MOST * alone)
-        if self._credit < 0:
-            self._left = max(ALONE, min(self._pause, int(LONGEST_PAUSE_NS / max(alone, 1.0))))
-            self._pause, self._credit = min(2 * self._pause, LONGEST_PAUSE), 0.0
-        elif now > self._until:
-            self._left, self._pause = ALONE, FIRST_PAUSE

@@ -39,9 +39,9 @@ def watch(model: nn.Module, count: list[int]) -> Callable[[], tuple[Any, ...]]:
                 if tensor is None:
                     reads.append(at)
                 else:
-                    reads.append(f"{at}.data_ptr()")
+                    reads.append(f"(t := {at}).data_ptr()")
                     if not tensor.is_inference():  # these have no version
-                        reads.append(f"{at}._version")
+                        reads.append("t._version")
     exec(compile(f"def read():\n    return ({''.join(f'{r}, ' for r in reads)})", "<watch>", "exec"), scope)
     read: Callable[[], tuple[Any, ...]] = scope["read"]
     return read

@@ -25,8 +25,8 @@ from ..llvm import math
 from ..llvm.control import accumulate, loop, until_negative
 from ..llvm.emit import COMBINE, NEUTRAL, across, emit_operator
 from ..llvm.host import Host
-from ..llvm.memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, compute_element, lanes_below
-from .helper import ARGUMENT, CLOSED, FUNCTION, OPEN
+from ..llvm.memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, compute_element, lanes_below, splat
+from .helper import ARGUMENT, CLOSED, FUNCTION, LEFT, OPEN, TAKEN
 from .helper import emit_wait as _wait
 from .layout import COUNTER, COUNTERS, DONE, LINE, MAILBOX, PACKED, STEPS, TABLE, Layout, Packed, Pass, X, Y
 
@@ -72,33 +72,48 @@ class _Emitter:
         self.take, self.wait = self._take(), _wait(self.module)
         stages = [StageEmitter(self, n, stage).emit() for n, stage in enumerate(self.layout.loop.stages)]
         body = self._body(stages)
-        helped = self._helped(body)
+        shared = self._shared(body, self._helped(body))
         function = ir.Function(self.module, ir.FunctionType(I64, [PTR]), KERNEL)
         b = ir.IRBuilder(function.append_basic_block("entry"))
         context = function.args[0]
         if self.embedding is not None:
             self._check_numbers(b, context)
-        mailbox = self.entry(b, context, MAILBOX)
-        with b.if_else(b.icmp_signed("!=", mailbox, I64(0))) as (two, one):
-            with two:
-                with loop(b, 0, self.layout.counters, "counter") as n:
-                    b.store(I64(0), self._counter(b, context, n))
-                state = b.inttoptr(mailbox, I64.as_pointer())
-                for n, what in ((FUNCTION, helped), (ARGUMENT, context)):
-                    b.store(b.ptrtoint(what, I64), b.gep(state, [I64(n)]))
-                b.store_atomic(I64(OPEN), state, "release", 8)
-                b.call(body, [context, I64(FIRST)])
-                # nobody may come any more; who is there leaves, since everything is done
-                came = b.not_(b.extract_value(b.cmpxchg(state, I64(OPEN), I64(CLOSED), "acq_rel", "acquire"), 1))
-                with b.if_then(came):
-                    b.call(self.wait, [state, I64(CLOSED)])
-            with one:
-                b.call(body, [context, I64(ALONE)])
+        with b.if_then(b.not_(b.call(shared, [context]))):
+            b.call(body, [context, I64(ALONE)])
         T, done = self.entry(b, context, STEPS), self.entry(b, context, COUNTER)
         last = b.sub(T, I64(1))
         self._copy_y(b, context, b.and_(b.add(done, last), I64(1)), last)
         b.store(b.add(done, T), b.gep(context, [I64(COUNTER)], source_etype=I64))
         b.ret(I64(0))
+
+    def _shared(self, body: ir.Function, helped: ir.Function) -> ir.Function:
+        """``shared(context) -> bool``: run all steps with a second thread, if there is one and nobody else has it."""
+        function = ir.Function(self.module, ir.FunctionType(I1, [PTR]), "shared")
+        function.linkage = "internal"
+        b = ir.IRBuilder(function.append_basic_block("entry"))
+        (context,) = function.args
+        mailbox = self.entry(b, context, MAILBOX)
+        state = b.inttoptr(mailbox, I64.as_pointer())
+        with b.if_then(b.icmp_signed("==", mailbox, I64(0))):
+            b.ret(I1(0))
+
+        def changed(old: int, new: int) -> ir.Value:
+            return b.extract_value(b.cmpxchg(state, I64(old), I64(new), "acq_rel", "acquire"), 1)
+
+        with b.if_then(b.not_(changed(CLOSED, TAKEN))):
+            b.ret(I1(0))
+        with loop(b, 0, self.layout.counters, "counter") as n:
+            b.store(I64(0), self._counter(b, context, n))
+        for n, what in ((FUNCTION, helped), (ARGUMENT, context)):
+            b.store(b.ptrtoint(what, I64), b.gep(state, [I64(n)]))
+        b.store_atomic(I64(OPEN), state, "release", 8)
+        b.call(body, [context, I64(FIRST)])
+        # nobody may come any more; who is there leaves, since everything is done
+        with b.if_then(b.not_(changed(OPEN, CLOSED))):
+            b.call(self.wait, [state, I64(LEFT)])
+            b.store_atomic(I64(CLOSED), state, "release", 8)
+        b.ret(I1(1))
+        return function
 
     def _helped(self, body: ir.Function) -> ir.Function:
         """``helped(context)``: what the second thread does."""
@@ -125,20 +140,22 @@ class _Emitter:
         units = [p.panels if (p := self.layout.of(s)) else 1 for s in self.layout.loop.stages]
         with loop(b, 0, T, "step") as t:
             parity = b.and_(b.add(before, t), I64(1))
+            is_last = b.icmp_signed("==", t, b.sub(T, I64(1)))
             target = b.mul(t, I64(sum(units) + 1))
-            for stage, count in zip(stages, units, strict=True):
+            for n, (stage, count) in enumerate(zip(stages, units, strict=True)):
                 target = b.add(target, I64(count))
                 mine = b.call(stage, [context, parity, t, who])
                 with b.if_then(is_shared):
                     b.atomic_rmw("add", done, mine, "acq_rel")
+                    if n == len(stages) - 1:
+                        with b.if_then(b.and_(is_second, is_last)):
+                            b.ret_void()  # the caller waits until it has left
                     b.call(self.wait, [done, target])
-            # the last step's is copied when the other thread has left
-            with b.if_else(is_second) as (second, first):
+            with b.if_then(b.not_(is_last)), b.if_else(is_second) as (second, first):
                 with second:
                     b.call(self.wait, [done, b.add(target, I64(1))])
                 with first:
-                    with b.if_then(b.icmp_signed("<", t, b.sub(T, I64(1)))):
-                        self._copy_y(b, context, parity, t)
+                    self._copy_y(b, context, parity, t)
                     with b.if_then(is_shared):
                         b.atomic_rmw("add", done, I64(1), "acq_rel")
         b.ret_void()
@@ -324,6 +341,7 @@ class StageEmitter:
         scratch.align = of.host.vector_bytes
         stored = STORED[self.layout.weights]
         weights = b.inttoptr(of.entry(b, self.context, PACKED), PTR)
+        self.upper_halves = self._upper_halves()
         turn = b.alloca(I64, name="turn")
         b.store(I64(0), turn)
         counters = of._counter(b, self.context, I64(self.layout.counter_at(packed)))
@@ -418,8 +436,17 @@ class StageEmitter:
         both = b.load(pointer, typ=integers)
         both.align = 4
         low = b.shl(both, ir.Constant(integers, [16] * types.lanes))
-        high = b.and_(both, ir.Constant(integers, [0xFFFF0000] * types.lanes))
+        high = b.and_(both, self.upper_halves)
         return [b.bitcast(part, types.type) for part in (low, high)]
+
+    def _upper_halves(self) -> ir.Value:
+        """A mask of the upper 16 bits of every number.
+
+        LLVM shall not know what it is: it would choose 16-bit halves from the weights and from zeros instead, which fewer of
+        a processor's units can do.
+        """
+        opaque = self.b.asm(ir.FunctionType(I32, [I32]), "", "=r,0", [I32(0xFFFF0000)], False)
+        return splat(self.b, opaque, self.types.lanes)
 
     def _from_tile(
         self, packed: Packed, rows: int, scratch: ir.Value, r: ir.Value, v: ir.Value

@@ -11,6 +11,7 @@ import os
 import sys
 from functools import cache
 from threading import Lock, Thread
+from time import perf_counter_ns
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -23,18 +24,21 @@ from ..llvm import kernels
 from ..llvm.host import host
 from ..llvm.memory import I32, I64, PTR
 
-STATE, FUNCTION, ARGUMENT, ASLEEP, CALLS = 0, 8, 9, 16, 17
-"""Entries of the mailbox: whether there is work, the function and its argument, whether the helper must be woken, how often it
-has come."""
-OPEN, INSIDE, CLOSED = range(3)
-"""States: work that the helper may come to; the helper is at it; no work."""
+STATE, FUNCTION, ARGUMENT, ASLEEP, CALLS = 0, 1, 2, 8, 9
+"""Entries of the mailbox: whether there is work, the function and its argument, in the same cache line since they are read
+together; whether the helper must be woken, how often it has come."""
+OPEN, INSIDE, LEFT, CLOSED, TAKEN = range(5)
+"""States: work that the helper may come to; the helper is at it; it is done with it; no work; a caller is about to put work
+in. Who finds it closed may take it, and closes it again."""
 
 OFFER = "deeplstm_offer"
 """What generated code calls to give the processor to another thread."""
 PATIENCE = 256
 """Looks, some 10 microseconds, after which a waiting thread offers the processor to others."""
+WATCH_NS = 400_000
+"""For so long the helper looks at a mailbox without work before it goes to sleep."""
 WATCH = 8192
-"""Looks, some 400 microseconds, at a mailbox without work before the helper goes to sleep."""
+"""Looks that it does so at first. How long a look takes is up to the processor, some 50 nanoseconds or much less."""
 
 
 # ---------------------------------------------------------------- generated
@@ -80,11 +84,11 @@ def _declared(module: ir.Module, name: str, result: ir.Type, *arguments: ir.Type
 
 
 def _emit_serve() -> str:
-    """``serve(mailbox)``: do what work comes, until none has come for a while."""
+    """``serve(mailbox, limit)``: do what work comes, until none has come for so many looks."""
     module = ir.Module(name="deeplstm_helper")
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64.as_pointer()]), "serve")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64.as_pointer(), I64]), "serve")
     b = ir.IRBuilder(function.append_basic_block("entry"))
-    (mailbox,) = function.args
+    mailbox, limit = function.args
     at = lambda n: b.gep(mailbox, [I64(n)])  # noqa: E731
     entry = b.block
     look, come, work, again, sleep = (b.append_basic_block(n) for n in ("look", "come", "work", "again", "sleep"))
@@ -100,14 +104,14 @@ def _emit_serve() -> str:
     job = b.inttoptr(b.load(at(FUNCTION)), ir.FunctionType(ir.VoidType(), [PTR]).as_pointer())
     b.call(job, [b.inttoptr(b.load(at(ARGUMENT)), PTR)])
     b.store(b.add(b.load(at(CALLS)), I64(1)), at(CALLS))
-    b.store_atomic(I64(CLOSED), mailbox, "release", 8)
+    b.store_atomic(I64(LEFT), mailbox, "release", 8)
     looks.add_incoming(I64(0), b.block)
     b.branch(look)
     b.position_at_end(again)
     after = b.add(looks, I64(1))
     _rest(b, after)
     looks.add_incoming(after, b.block)
-    b.cbranch(b.icmp_signed("<", after, I64(WATCH)), look, sleep)
+    b.cbranch(b.icmp_signed("<", after, limit), look, sleep)
     b.position_at_end(sleep)
     b.store_atomic(I64(1), at(ASLEEP), "release", 8)
     b.ret_void()
@@ -118,30 +122,36 @@ def _emit_serve() -> str:
 
 
 class Helper:
-    """The thread. Its work is put into the mailbox by kernels; only the holder of ``free`` may run one that does.
+    """The thread. Kernels put its work into the mailbox, one at a time.
 
     Attributes:
         address: of the mailbox.
-        free: held by who is being helped.
+        asleep: of which ``value`` is not 0 when there is a need to `wake` it. It begins asleep.
     """
 
     def __init__(self) -> None:
-        self.mailbox, self.address = lines(3)
-        ctypes.c_int64.from_address(self.address + 8 * STATE).value = CLOSED
-        self.free = Lock()
-        self._bell = Lock()
-        self._bell.acquire()
-        self._asleep = ctypes.c_int64.from_address(self.address + 8 * ASLEEP)
+        self.mailbox, self.address = lines(2)
+        self.asleep = ctypes.c_int64.from_address(self.address + 8 * ASLEEP)
         declare()
         text = _emit_serve()
         self._code = kernels.machine_code(text, lambda: text, host(), _compiled, _Serve)
-        # a daemon: it has nothing to finish when the program ends
-        Thread(target=self._live, name="deeplstm-stream", daemon=True).start()
+        self.begin()
+
+    def begin(self) -> None:
+        """Nobody has asked for it yet, nor is there a thread."""
+        self._waking, self._bell = Lock(), Lock()
+        self._bell.acquire()
+        self._thread: Thread | None = None
+        self.asleep.value = 1
+        ctypes.c_int64.from_address(self.address + 8 * STATE).value = CLOSED
 
     def _live(self) -> None:
-        serve, address, bell = self._code.call, self.address, self._bell
+        serve, address, bell, looks = self._code.call, self.address, self._bell, WATCH
         while True:
-            serve(address)
+            before, start = self.calls, perf_counter_ns()
+            serve(address, looks)
+            if self.calls == before:  # the quickest watch without work says how long a look takes
+                looks = max(looks, WATCH_NS * looks // (perf_counter_ns() - start))
             bell.acquire()
 
     @property
@@ -150,16 +160,23 @@ class Helper:
         return ctypes.c_int64.from_address(self.address + 8 * CALLS).value
 
     def wake(self) -> None:
-        """Have the helper watch the mailbox. For the holder of ``free``."""
-        if self._asleep.value:
-            self._asleep.value = 0
-            self._bell.release()
+        """Have the helper watch the mailbox."""
+        with self._waking:
+            if not self.asleep.value:
+                return
+            self.asleep.value = 0
+            if self._thread is not None:
+                self._bell.release()
+                return
+            # a daemon: it has nothing to finish when the program ends
+            self._thread = Thread(target=self._live, name="deeplstm-stream", daemon=True)
+            self._thread.start()
 
 
 class _Serve(kernels.Loaded):
     def __init__(self, engine: Any) -> None:
         super().__init__(engine)
-        self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("serve"))
+        self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(engine.get_function_address("serve"))
 
 
 _compiled: WeakValueDictionary[str, _Serve] = WeakValueDictionary()
@@ -171,9 +188,14 @@ def helper() -> Helper:
     return Helper()
 
 
-# threads do not come along into a forked child, which makes a helper of its own when it needs one
+def _in_child() -> None:
+    """Threads do not come along into a forked child, nor does who was using the mailbox."""
+    if helper.cache_info().currsize:
+        helper().begin()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=helper.cache_clear)
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def lines(count: int) -> tuple[Tensor, int]:
