@@ -97,8 +97,8 @@ kernels._object_code = counting
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
-cell, x = LSTMCell(5, 9), torch.randn(4, 3, 5, requires_grad=True)
-y, _ = scan(cell, None, x, (torch.zeros(3, 9), torch.zeros(3, 9)), noise={}, backend="cpu")
+cell, x = LSTMCell(3, 4), torch.randn(4, 3, 3, requires_grad=True)  # a vector of columns, however wide vectors are
+y, _ = scan(cell, None, x, (torch.zeros(3, 4), torch.zeros(3, 4)), noise={}, backend="cpu")
 y.square().sum().backward()
 print(count, *(t.detach().numpy().tobytes().hex() for t in (y, x.grad, cell.weight_hh.grad)))
 """

@@ -50,6 +50,14 @@ def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     return b.select(b.icmp_signed("<", x, y), x, y)
 
 
+def either(b: ir.IRBuilder, condition: ir.Value, emit: Callable[[bool], None]) -> None:
+    """``emit(True) if condition else emit(False)``"""
+    with b.if_else(condition) as branches:
+        for branch, is_true in zip(branches, (True, False), strict=True):
+            with branch:
+                emit(is_true)
+
+
 class _At:
     """A function that lies at an address, for `ir.IRBuilder.call`."""
 

@@ -21,7 +21,7 @@ from ....program import free
 from ....program.graph import Node
 from ....program.stages import RESETS, Buffer, Loop, Place, Stage
 from . import math
-from .control import call_at, least, loop
+from .control import call_at, either, least, loop
 from .layout import IS_SINGLE, KERNEL, PACKED, PER_BUFFER, Layout
 from .memory import (
     BYTES,
@@ -345,11 +345,30 @@ class _StageEmitter:
         accumulator: Callable[[Node], ir.Value | None],
         sums: dict[Node, ir.Value],
     ) -> None:
-        """Compute and store everything the stage has for some columns of a row."""
+        """Compute and store everything the stage has for a vector of columns of a row; the last one may be part of one."""
+        b, lanes, width = self.b, self.types.lanes, I64(self.stage.width)
+
+        def part(is_whole: bool) -> None:
+            mask = None if is_whole else lanes_below(b, b.sub(width, column), lanes)
+            self._columns(row, column, mask, accumulator, sums)
+
+        if self.layout.has_masks or not self.is_masked:
+            part(not self.is_masked)
+        elif self.stage.width < lanes:
+            part(False)
+        else:
+            either(b, b.icmp_signed("<=", b.add(column, I64(lanes)), width), part)
+
+    def _columns(
+        self,
+        row: ir.Value,
+        column: ir.Value,
+        mask: ir.Value | None,
+        accumulator: Callable[[Node], ir.Value | None],
+        sums: dict[Node, ir.Value],
+    ) -> None:
+        """The same for those that a mask leaves."""
         b, types, stage = self.b, self.types, self.stage
-        mask = None
-        if self.is_masked:
-            mask = lanes_below(b, b.sub(I64(stage.width), column), types.lanes)
         done: dict[Node, ir.Value] = {}
 
         def value(node: Node | float) -> ir.Value:

@@ -57,6 +57,7 @@ class Layout:
         packed: of every stage with products.
         packed_size: elements of all packed weights.
         libraries: that are called, the address of each one's table.
+        has_masks: see `Host`.
     """
 
     buffers: tuple[Buffer, ...]
@@ -66,6 +67,7 @@ class Layout:
     libraries: tuple[Library, ...]
     element: Element
     lanes: int
+    has_masks: bool
 
     def buffer_at(self, buffer: Buffer) -> int:
         return HEADER + PER_BUFFER * self.buffers.index(buffer)
@@ -100,4 +102,4 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
     totals = set(program.totals.values())
     # those that are only used inside a loop come last
     buffers = tuple(sorted(program.buffers, key=lambda b: not b.steps and b not in totals))
-    return Layout(buffers, tuple(sources), tuple(packed), at, libraries, element, lanes)
+    return Layout(buffers, tuple(sources), tuple(packed), at, libraries, element, lanes, host.has_masks)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from .control import accumulate, least, loop
+from .control import accumulate, either, least, loop
 from .host import Host
 from .layout import KERNEL
 from .math import fma
@@ -57,7 +57,7 @@ class Shape:
 
     Attributes:
         chunk: panels of b that are packed at a time.
-        has_masks: whether part of a vector is read and written as fast as all of it.
+        has_masks: see `Host`.
     """
 
     rows: int
@@ -88,7 +88,7 @@ def shape(element: Element, host: Host) -> Shape:
     lanes, vectors = host.vector_bytes // size, 2
     rows = (host.registers - vectors - 1) // vectors
     chunk = PACKED_BYTES // (BLOCK_ROWS * vectors * lanes * size)
-    return Shape(rows, vectors, lanes, chunk, host.vector_bytes == 64)
+    return Shape(rows, vectors, lanes, chunk, host.has_masks)
 
 
 def emit(element: Element, host: Host) -> ir.Module:
@@ -331,17 +331,33 @@ class _Emitter:
         if unroll > 1:
             values = accumulate(b, b.urem(steps, I64(unroll)), values, lambda k, values: step(values))
         sums = values[:-3]
-        # no lane is read where there is nothing to add to
-        inside = [lanes_below(b, b.sub(columns, I64(v * lanes)), lanes) for v in range(vectors)]
-        is_there = splat(b, b.icmp_signed("!=", before, I64(0)), lanes)
-        read = [b.and_(is_there, mask) for mask in inside]
-        for r, line in enumerate(lines):
-            for v in range(vectors):
-                to = self._at(b, line, v * lanes)
-                old = types.load(b, to, self.computed, read[v])
-                types.store(b, b.fadd(old, sums[r * vectors + v]), to, self.computed, inside[v])
+        self._put(b, lines, sums, columns, before)
         b.ret_void()
         return b.function
+
+    def _put(
+        self, b: ir.IRBuilder, lines: list[ir.Value], sums: list[ir.Value], columns: ir.Value, before: ir.Value
+    ) -> None:
+        """Sums into the results, or added to them where there have been rows before; no lane beyond the columns."""
+        types, lanes, vectors = self.types, self.shape.lanes, self.shape.vectors
+
+        def put(is_whole: bool) -> None:
+            inside = [lanes_below(b, b.sub(columns, I64(v * lanes)), lanes) for v in range(vectors)]
+            is_there = splat(b, b.icmp_signed("!=", before, I64(0)), lanes)
+            for r, line in enumerate(lines):
+                for v, mask in enumerate(inside):
+                    to, value = self._at(b, line, v * lanes), sums[r * vectors + v]
+                    if is_whole:
+                        old = b.select(is_there, types.load(b, to, self.computed), ir.Constant(types.type, None))
+                        types.store(b, b.fadd(old, value), to, self.computed)
+                    else:  # no lane is read where there is nothing to add to
+                        old = types.load(b, to, self.computed, b.and_(is_there, mask))
+                        types.store(b, b.fadd(old, value), to, self.computed, mask)
+
+        if self.shape.has_masks:
+            put(False)
+        else:
+            either(b, b.icmp_signed(">=", columns, I64(self.shape.columns)), put)
 
     # ---------------------------------------------------------------- packing
 

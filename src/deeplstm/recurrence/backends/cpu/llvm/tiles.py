@@ -16,8 +16,14 @@ LARGE_BYTES = 1024 * 1024
 """Packed weights of a stage above which they are taken to come from beyond the second cache at every step. Then a panel is
 narrow, for as many rows as can be while it comes, and the next one is asked for meanwhile."""
 
-MOST_VECTORS, MOST_VECTORS_LARGE = 4, 2
-"""Vectors of columns that one pass over a row's numbers fills, where the stage has so many: for up to 6 or 10 rows at once."""
+MOST_VECTORS, MOST_VECTORS_FEW, MOST_VECTORS_LARGE = 4, 3, 2
+"""Vectors of columns that one pass over a row's numbers fills, where the stage has so many: for up to 6 or 10 rows at once.
+With few registers 3 vectors of 4 rows are 12 sums, where 4 vectors leave room for 8."""
+
+MANY_REGISTERS = 32
+
+FEW_STEPS = 128
+"""Of K, below which more sums at a time do not make up for more passes."""
 
 CHUNK_BYTES, CHUNK_BYTES_LARGE = 16 * 1024, 8 * 1024
 """Packed weights that are used for several blocks of rows while they are in the first cache, beside the next ones if large."""
@@ -93,7 +99,9 @@ def tiling(stage: Stage, types: Vectors, host: Host, *, waits: bool = True) -> T
     size = BYTES[types.element]
     # many rows that lie a multiple of 4096 bytes apart would drive each other out of the first cache
     large = waits and numbers * size > LARGE_BYTES and all(source.width * size % 4096 for source in stage.groups)
-    most = MOST_VECTORS_LARGE if large else MOST_VECTORS
+    is_short = any(source.width < FEW_STEPS for source in stage.groups)
+    widely = MOST_VECTORS if host.registers >= MANY_REGISTERS or is_short else MOST_VECTORS_FEW
+    most = MOST_VECTORS_LARGE if large else widely
     passes, first = [], 0
     for source, linears in stage.groups.items():
         parts = -(-len(linears) // most)
@@ -103,7 +111,7 @@ def tiling(stage: Stage, types: Vectors, host: Host, *, waits: bool = True) -> T
             first += len(part)
     widest = max(len(p.linears) for p in passes)
     vectors = min(columns, max(1, most // widest))
-    if vectors == MOST_VECTORS:  # or one less, where that leaves less of the last panel empty
+    if vectors == widely:  # or one less, where that leaves less of the last panel empty
         vectors = min((vectors, vectors - 1), key=lambda n: -(-columns // n) * n)
     return Tiling(tuple(passes), vectors, most_rows(widest * vectors, host), -(-columns // vectors), large)
 
