@@ -14,11 +14,10 @@ from ...program.split import Split
 from ...program.stages import Columns, stages
 from . import threads
 from .batch import Batch
-from .llvm.emit import emit
+from .llvm.elements import BYTES, Element
 from .llvm.host import host
 from .llvm.kernels import compile_ir, compiled
 from .llvm.layout import layout
-from .llvm.memory import BYTES, Element
 from .llvm.shared import shared
 
 Entry = tuple[int, int]
@@ -53,8 +52,7 @@ class CompiledLoop:
     ) -> None:
         self.loop = stages(split, before, resets=resets, wholes=wholes, kept_at=kept_at, overwrites=overwrites)
         self.layout = layout(self.loop, element, host())
-        write = lambda: str(emit(self.loop, self.layout))  # noqa: E731
-        self.kernel = compiled(identity, write, host()) if identity else compile_ir(write(), host())
+        self.kernel = compiled(identity, self._written, host()) if identity else compile_ir(self._written(), host())
         self.shared = [shared(library, host()) for library in self.layout.libraries]
         self.known = needed(self.layout.sources, weights)
         self._sources = straight_line(self.layout.sources, self.known, dtype=getattr(torch, element))
@@ -69,6 +67,11 @@ class CompiledLoop:
         stored = sum(p.buffer.width for s in self.loop.stages for _, p in (*s.stores, *s.totals))
         self.work_per_row = sum(n.args[0].width * n.width for n in linears) + 20 * stored
         self._context = ctypes.c_int64 * self.layout.size
+
+    def _written(self) -> str:
+        from .llvm.emit import emit  # what writes kernels is not loaded where the cache has them all
+
+        return str(emit(self.loop, self.layout))
 
     def run(
         self,

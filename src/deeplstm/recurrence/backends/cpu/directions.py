@@ -17,7 +17,7 @@ from ...program.stages import Buffer, Columns, Place, side_by_side
 from ...program.text import write
 from .compiled import CompiledLoop, needed
 from .flat import Flat
-from .llvm.memory import Element
+from .llvm.elements import Element
 from .outer import outer, total
 
 

@@ -17,7 +17,7 @@ from ...program.rows import Unsupported
 from ...state import tensors_of
 from .attributes import Attributes
 from .directions import Backward, Forward, Wanted
-from .llvm.memory import Element
+from .llvm.elements import Element
 
 ELEMENTS: dict[torch.dtype, Element] = {
     torch.float32: "float32",

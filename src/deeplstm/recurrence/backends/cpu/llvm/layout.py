@@ -8,10 +8,9 @@ from itertools import accumulate
 from ....program import free
 from ....program.graph import Node
 from ....program.stages import Buffer, Loop, Stage
+from .elements import Element, Lanes, lanes_of
 from .host import Host
-from .memory import Element, Vectors, lanes_of
-from .packing import Packing
-from .products import Products
+from .libraries import Library, Packing
 from .tiles import Tiling, tiling
 
 HEADER = 8
@@ -22,10 +21,6 @@ PER_BUFFER = 2
 """Address, and the address of a table: at place t the number of the first row of step t."""
 
 KERNEL, PREPARE = "run", "prepare"
-
-
-Library = Packing | Products
-"""Functions that a kernel calls, which are compiled together. Its ``repr`` says all that they depend on."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
     for stage in program.stages:
         if not stage.groups:
             continue
-        tile = tiling(stage, Vectors(element, lanes), host, waits=bool(program.carried))
+        tile = tiling(stage, Lanes(element, lanes), host, waits=bool(program.carried))
         sizes = [p.input.width * len(p.linears) * tile.vectors * lanes for p in tile.passes]
         packed.append(Packed(stage, tile, at, tuple(accumulate(sizes[:-1], initial=0)), sum(sizes)))
         at += tile.panels * sum(sizes)
