@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .host import Host
 
@@ -12,8 +11,7 @@ Element = Literal["float32", "float64", "bfloat16", "bool"]
 BYTES: dict[Element, int] = {"float32": 4, "float64": 8, "bfloat16": 2, "bool": 1}
 
 
-@dataclass(frozen=True)
-class Lanes:
+class Lanes(NamedTuple):
     """Numbers of an element type that are computed with at once."""
 
     element: Element

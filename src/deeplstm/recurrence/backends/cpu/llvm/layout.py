@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 from ....program import free
 from ....program.graph import Node
@@ -23,8 +23,7 @@ PER_BUFFER = 2
 KERNEL, PREPARE = "run", "prepare"
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """A stage's products and where their packed weights lie: one panel after another, and in a panel one pass after another,
     in the order in which they are read.
 
@@ -42,8 +41,7 @@ class Packed:
     panel: int
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """What a kernel's context holds, after its header.
 
     Attributes:

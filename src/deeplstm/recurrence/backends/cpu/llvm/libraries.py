@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .elements import Element
 from .host import Host
@@ -24,8 +23,7 @@ def most_rows(vectors: int, host: Host) -> int:
     return max(1, min(MOST_ROWS, (host.registers - 1) // vectors - 1))
 
 
-@dataclass(frozen=True)
-class Products:
+class Products(NamedTuple):
     """The functions of a shape: the first is for the only row of a batch, the others for 1, 2, ... rows.
 
     Attributes:
@@ -53,8 +51,7 @@ class Products:
         return emit(self, host)
 
 
-@dataclass(frozen=True)
-class Packing:
+class Packing(NamedTuple):
     """The functions that pack weights of an element type, one for each of `KINDS`."""
 
     element: Element

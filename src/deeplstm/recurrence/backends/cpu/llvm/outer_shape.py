@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .elements import Element
 from .host import Host
@@ -17,8 +17,7 @@ PACKED_BYTES = 512 * 1024
 """Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """How the registers are used: ``rows`` numbers of a times ``vectors`` vectors of b.
 
     Attributes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ....program.graph import Node
 from ....program.stages import Stage
@@ -31,8 +30,7 @@ BLOCKS = 4
 """Blocks of rows that a panel is used for before the elementwise part, so that its accumulators stay in the first cache."""
 
 
-@dataclass(frozen=True)
-class Pass:
+class Pass(NamedTuple):
     """Linears that read the same rows, done in one go over K.
 
     Attributes:
@@ -46,8 +44,7 @@ class Pass:
     first: int
 
 
-@dataclass(frozen=True)
-class Tiling:
+class Tiling(NamedTuple):
     """How a stage's products are cut: panels of ``vectors`` times the lanes, blocks of at most ``rows`` rows.
 
     A packed panel of a pass holds, for each k, ``vectors`` vectors of each of its linears. Accumulators lie in a tile, of each
