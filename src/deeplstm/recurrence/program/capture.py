@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import torch
@@ -77,6 +77,13 @@ class Step:
     dweights: dict[str, Node | None]
     signature: Signature
     graph: Graph
+
+    @cached_property
+    def identity(self) -> str:
+        """Says everything that what is computed depends on. Raises: `Unsupported` where a node holds what text cannot."""
+        from .text import write
+
+        return write("", self)
 
 
 def capture(call: Callable[..., tuple[Tensor, Any]], signature: Signature) -> Step:

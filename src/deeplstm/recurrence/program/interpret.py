@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +14,7 @@ from .graph import Graph, Node, order
 from .operators import TABLE, aten
 
 
-@dataclass(frozen=True)
-class Product:
+class Product(NamedTuple):
     """Several "linear" nodes that read the same rows, as one product.
 
     Attributes:

@@ -6,16 +6,14 @@ To add an operator is to add an entry here, and its vector form in `backends/cpu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 aten = torch.ops.aten
 
 
-@dataclass(frozen=True)
-class Operator:
+class Operator(NamedTuple):
     """One elementwise operator.
 
     Attributes:

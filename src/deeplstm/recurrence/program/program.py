@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .capture import Step
 from .graph import Node, dependents, order
@@ -12,8 +11,7 @@ from .operators import TABLE
 from .split import REDUCTIONS, Split, split
 
 
-@dataclass(frozen=True)
-class Forward:
+class Forward(NamedTuple):
     """The loop from the first step to the last.
 
     Attributes:
@@ -27,8 +25,7 @@ class Forward:
     saved: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class Backward:
+class Backward(NamedTuple):
     """The loop from the last step to the first; its carried state is the gradient of the state."""
 
     step: Step

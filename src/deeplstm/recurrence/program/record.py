@@ -14,7 +14,6 @@ import numpy
 import torch
 from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
 
 from .operators import ATEN, TABLE, aten
 from .rows import Unsupported
@@ -84,7 +83,9 @@ class Recorder(TorchDispatchMode):
 
     def output(self, values: Sequence[Tensor | None]) -> None:
         self.graph.output([self._node_of(v) for v in values])
-        self.graph.eliminate_dead_code()
+        for node in reversed(self.graph.nodes):  # torch's own way looks at every node several times more
+            if not node.users and not node.is_impure():
+                self.graph.erase_node(node)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -105,8 +106,8 @@ class Recorder(TorchDispatchMode):
         if func._schema.is_mutable:
             raise Mutates(str(func))
         has_device = "device" in kwargs or not _tensors_in((args, kwargs))
-        nodes, named = tree_map(self._node_of, (args, kwargs))
-        args, kwargs = tree_map(_like, (args, kwargs))
+        nodes, named = _mapped(self._node_of, (args, kwargs))
+        args, kwargs = _mapped(_like, (args, kwargs))
         result = _shaped(func, args, kwargs)
         if result is None:
             result = func(*args, **({**kwargs, "device": _META} if has_device else kwargs))
@@ -201,6 +202,15 @@ def _like(value: Any) -> Any:
     if isinstance(value, Recorded):
         return value.like
     return torch.empty_like(value, device=_META) if isinstance(value, Tensor) else value
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """An operator's arguments, lists and dicts of them too, each as what a function makes of it."""
+    if isinstance(value, tuple | list):
+        return type(value)([_mapped(function, part) for part in value])
+    if isinstance(value, dict):
+        return {key: _mapped(function, part) for key, part in value.items()}
+    return function(value)
 
 
 def _tensors_in(value: Any) -> bool:

@@ -12,7 +12,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -87,8 +87,7 @@ class Rows:
         return 1 if self.lane is None else self.shape[self.lane]
 
 
-@dataclass(frozen=True)
-class Handlers:
+class Handlers(NamedTuple):
     """How operators that are not elementwise are lowered; see `lower.py`.
 
     Attributes:

@@ -8,15 +8,14 @@ backward loop, where one product sums over all steps by itself.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .graph import Node, dependents, order
 
 REDUCTIONS = ("sum", "amax", "amin")
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """A step, split.
 
     Attributes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from .graph import Node, order
 from .interpret import Product
@@ -37,16 +38,14 @@ class Buffer:
         return self.name
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Columns of a buffer, from ``column`` on."""
 
     buffer: Buffer
     column: int = 0
 
 
-@dataclass(frozen=True)
-class Columns:
+class Columns(NamedTuple):
     """Values that lie side by side in one buffer.
 
     Attributes:

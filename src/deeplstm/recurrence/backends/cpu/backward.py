@@ -14,7 +14,7 @@ from .carried import Carried, Masks
 from .compiled import Entry
 from .directions import Backward, Wanted
 from .forward import KEPT, PASSING, Tensors
-from .llvm.memory import BYTES, Element
+from .llvm.elements import BYTES, Element
 from .outer import SUMS, Sums
 from .plan import Address, Plan
 from .space import Lies, Space, new_rows, own

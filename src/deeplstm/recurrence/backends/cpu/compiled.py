@@ -14,11 +14,10 @@ from ...program.split import Split
 from ...program.stages import Columns, stages
 from . import threads
 from .batch import Batch
-from .llvm.emit import emit
+from .llvm.elements import BYTES, Element
 from .llvm.host import host
 from .llvm.kernels import compile_ir, compiled
 from .llvm.layout import layout
-from .llvm.memory import BYTES, Element
 from .llvm.shared import shared
 from .plan import Address, Plan
 from .space import Space
@@ -50,8 +49,7 @@ class CompiledLoop:
     ) -> None:
         self.loop = stages(split, before, resets=resets, wholes=wholes, kept_at=kept_at, overwrites=overwrites)
         self.layout = layout(self.loop, element, host())
-        write = lambda: str(emit(self.loop, self.layout))  # noqa: E731
-        self.kernel = compiled(identity, write, host()) if identity else compile_ir(write(), host())
+        self.kernel = compiled(identity, self._written, host()) if identity else compile_ir(self._written(), host())
         self.shared = [shared(library, host()) for library in self.layout.libraries]
         totals = set(self.loop.totals.values())
         self._scratch = [  # bytes a row of each, in the order of the buffers
@@ -63,6 +61,11 @@ class CompiledLoop:
         linears = [n for p in self.layout.packed for group in p.stage.groups.values() for n in group]
         stored = sum(p.buffer.width for s in self.loop.stages for _, p in (*s.stores, *s.totals))
         self.work_per_row = sum(n.args[0].width * n.width for n in linears) + 20 * stored
+
+    def _written(self) -> str:
+        from .llvm.emit import emit  # what writes kernels is not loaded where the cache has them all
+
+        return str(emit(self.loop, self.layout))
 
     def add_to(
         self, plan: Plan, space: Space, batch: Batch, descending: bool, others: Mapping[str, Entry] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -14,10 +14,9 @@ from ...program.program import backward, forward
 from ...program.rows import Unsupported
 from ...program.split import Split
 from ...program.stages import Buffer, Columns, Place, side_by_side
-from ...program.text import write
 from .compiled import CompiledLoop, Sources, needed
 from .flat import Flat
-from .llvm.memory import Element
+from .llvm.elements import Element
 from .outer import outer, total
 
 
@@ -78,7 +77,7 @@ class Forward:
         places = self.loop.loop.kept
         self.kept = {n: place for n, place in places.items() if n not in step.new}
         saved = side_by_side({n: p for n, p in self.kept.items() if n in self.saved and not n.is_bool})
-        self.wholes = tuple(replace(whole, name=f"saved{n}") for n, whole in enumerate(saved))
+        self.wholes = tuple(whole._replace(name=f"saved{n}") for n, whole in enumerate(saved))
         self.block = [(whole.name, whole.width) for whole in saved]
         self.passing = [pair for pair in (self.before.block if self.before else ()) if pair not in self.block]
         done = {name for name, _ in (*self.block, *self.passing)}
@@ -229,6 +228,6 @@ def _identity(direction: str, step: Step, element: Element, wanted: Wanted) -> s
     """Everything that a loop depends on; nothing where it holds what cannot be written."""
     options = {**vars(wanted), "weights": sorted(wanted.weights)}
     try:
-        return f"{direction} {element} {options} {write('', step)}"
+        return f"{direction} {element} {options} {step.identity}"
     except Unsupported:
         return ""

@@ -15,7 +15,7 @@ from ...program.split import at_once
 from ...program.stages import Buffer, Columns, Place
 from . import batch as batches
 from .compiled import CompiledLoop
-from .llvm.memory import BYTES, Element
+from .llvm.elements import BYTES, Element
 from .plan import Plan
 from .space import Space
 

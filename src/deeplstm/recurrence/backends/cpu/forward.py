@@ -11,7 +11,7 @@ from .batch import Batch
 from .carried import Carried, Masks
 from .compiled import Entry
 from .directions import Forward, Wanted
-from .llvm.memory import BYTES, Element
+from .llvm.elements import BYTES, Element
 from .plan import Address, Plan
 from .space import Space, new_rows, own, reused_rows
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from . import threads
+from .llvm.elements import Element
 from .llvm.host import host
 from .llvm.kernels import Function, Loaded, machine_code
 from .llvm.layout import KERNEL
-from .llvm.memory import Element
-from .llvm.outer import Shape, emit, shape
+from .llvm.outer_shape import Shape, shape
 from .plan import Address
 from .space import Lies
 
@@ -125,8 +125,11 @@ _known: WeakValueDictionary[str, _Kernel] = WeakValueDictionary()
 
 @cache
 def _kernel(dtype: torch.dtype) -> _Kernel:
+    def write() -> str:
+        from .llvm.outer import emit
+
+        return str(emit(element, processor))
+
     element, processor = cast(Element, str(dtype).removeprefix("torch.")), host()
     made_of = lambda engine: _Kernel(engine, shape(element, processor))  # noqa: E731
-    return machine_code(
-        f"outer {element}", lambda: str(emit(element, processor)), processor, _known, made_of, optimise=False
-    )
+    return machine_code(f"outer {element}", write, processor, _known, made_of, optimise=False)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from . import threads
-from .llvm.drive import PER_CALL, copy, drive
+from .drive import drive
 from .llvm.kernels import Function
+from .llvm.layout import PER_CALL
 
 
 class Address(NamedTuple):
@@ -65,7 +66,7 @@ class Plan:
 
     def copy(self, to: Address, source: Address, size: int) -> None:
         """Have so many bytes copied, or zeros put there where the source's memory is `NOWHERE`."""
-        self.call([(copy(), 1)], [to, source, size])
+        self.call([(drive().copy, 1)], [to, source, size])
 
     def _prepare(self) -> None:
         """Lay out what a run fills in: the list of calls, then all that they are told."""
@@ -83,7 +84,7 @@ class Plan:
         for is_alone, group in groupby(numbered, lambda call: call[1][1] == 1):
             calls = list(group)
             if is_alone:
-                self._runs.append((drive(), calls[0][0], calls[-1][0] + 1, 0))
+                self._runs.append((drive().run, calls[0][0], calls[-1][0] + 1, 0))
             else:
                 self._runs += [
                     (function, 0, parts, context.bytes + size * 8) for _, (function, parts, context) in calls
@@ -102,7 +103,7 @@ class Plan:
         begins = numpy.array([0, own, *[memory[name].data_ptr() for name in self.memory]], dtype=numpy.int64)
         begins.take(self._which, out=told, mode="wrap")
         told += self._distances
-        run = drive()
+        run = drive().run
         for function, first, last, distance in self._runs:
             if function is run:
                 run.call(first, last, own)

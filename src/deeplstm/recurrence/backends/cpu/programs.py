@@ -23,7 +23,7 @@ from .backward import BackwardRun
 from .batch import Batch
 from .directions import Backward, Forward, Wanted
 from .forward import ForwardRun
-from .llvm.memory import Element
+from .llvm.elements import Element
 
 ELEMENTS: dict[torch.dtype, Element] = {
     torch.float32: "float32",

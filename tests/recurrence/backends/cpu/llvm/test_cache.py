@@ -121,9 +121,9 @@ def test_processes_share_kernels(folder):
     together = [start(1), start(2)]  # both may find nothing, and write the same files
     (first, results), (second, others) = map(said, together)
     assert results == others
-    assert max(first, second) <= 8 <= first + second, "four parts, products, packing, sums over rows"
     files = sorted(path.name for path in folder.iterdir())
-    assert len(files) == 8
+    assert max(first, second) <= len(files) <= first + second
+    assert len(files) >= 8, "four parts, products (of one shape or two), packing, sums over rows"
     assert all(name.endswith(".kernel") for name in files)
     later = said(start(3))
     assert later == (0, results), "the text of a kernel is the same in every process"

@@ -8,10 +8,10 @@ import torch
 
 import deeplstm
 from deeplstm.recurrence.backends.cpu.llvm import kernels
+from deeplstm.recurrence.backends.cpu.llvm.elements import lanes_of
 from deeplstm.recurrence.backends.cpu.llvm.host import host
-from deeplstm.recurrence.backends.cpu.llvm.memory import lanes_of
-from deeplstm.recurrence.backends.cpu.llvm.packing import KINDS, SIGNATURE, Packing, kind_of
-from deeplstm.recurrence.backends.cpu.llvm.products import Products, most_rows
+from deeplstm.recurrence.backends.cpu.llvm.libraries import KINDS, Packing, Products, most_rows
+from deeplstm.recurrence.backends.cpu.llvm.packing import SIGNATURE, kind_of
 from deeplstm.recurrence.backends.cpu.llvm.shared import shared
 
 ELEMENTS = ["float32", "float64", "bfloat16"]

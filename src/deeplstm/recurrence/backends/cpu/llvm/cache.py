@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 FORMAT = 1
 """Counts the changes of what a file holds."""
@@ -33,8 +33,7 @@ _HEADER = struct.Struct(f"<{len(MAGIC)}sI32s")  # magic, format, sha256 of key a
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """What the cache holds."""
 
     kernels: int

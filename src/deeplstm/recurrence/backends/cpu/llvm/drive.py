@@ -4,25 +4,15 @@ kernels take.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-from weakref import WeakValueDictionary
-
 from llvmlite import ir
 
 from .control import call_at, loop
-from .host import host
-from .kernels import Function, Loaded, machine_code
-from .layout import KERNEL
+from .layout import COPY, KERNEL, PER_CALL
 from .memory import I8, I64, PTR
 
 SIGNATURE = ir.FunctionType(ir.VoidType(), [I64, I64, PTR])
 """Of all kernels."""
 
-PER_CALL = 2
-"""Numbers of each call: the function and its context."""
-
-COPY = "copy"
 CHUNK = 64
 """Bytes that are copied at a time."""
 
@@ -63,27 +53,3 @@ def _emit_copy(module: ir.Module) -> None:
                     value.align = 1
                     b.store(value, b.inttoptr(b.add(to, at), PTR)).align = 1
     b.ret_void()
-
-
-class _Drive(Loaded):
-    def __init__(self, engine: Any) -> None:
-        super().__init__(engine)
-        self.run, self.copy = (Function(engine.get_function_address(name)) for name in (KERNEL, COPY))
-
-
-_known: WeakValueDictionary[str, _Drive] = WeakValueDictionary()
-
-
-@cache
-def _drive() -> _Drive:
-    return machine_code("drive", lambda: str(emit()), host(), _known, _Drive, optimise=False)
-
-
-def drive() -> Function:
-    """It is in memory as long as the process lives."""
-    return _drive().run
-
-
-def copy() -> Function:
-    """Likewise."""
-    return _drive().copy

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import llvmlite
-import llvmlite.binding as llvm
 
 from . import cache
-from .host import Host
+from .host import Host, compiler, llvm
+from .image import image
 from .layout import KERNEL, PREPARE
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
@@ -91,10 +91,8 @@ def machine_code(
         sys.modules["deeplstm"].__version__,
         _sources(),
         llvmlite.__version__,
-        llvm.llvm_version_info,
-        llvm.get_process_triple(),
-        host.name,
-        host.features,
+        compiler(),
+        host.processor,
         host.vector_bytes,
         host.registers,
         _TUNING,
@@ -135,29 +133,33 @@ def _object_code(text: str, host: Host, optimise: bool) -> bytes:
 
 def _module(text: str, machine: Any, optimise: bool) -> Any:
     # a context of its own, since an engine may be let go while another thread compiles
-    module = llvm.parse_assembly(text, llvm.create_context())
+    module = llvm().parse_assembly(text, llvm().create_context())
     module.verify()
     if not optimise:
         return module
-    options = llvm.create_pipeline_tuning_options()
+    options = llvm().create_pipeline_tuning_options()
     for name, value in _TUNING.items():
         setattr(options, name, value)
-    passes = llvm.create_pass_builder(machine, options)
+    passes = llvm().create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
     return module
 
 
 def _loaded(code: bytes, host: Host) -> Any:
-    """An engine that has machine code in its memory, where it can run, beside a module of nothing."""
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly("", llvm.create_context()), _machine(host))
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    """Machine code in memory, where it can run: by itself, or in an engine of LLVM's beside a module of nothing."""
+    return image(code) or _engine(code, host)
+
+
+def _engine(code: bytes, host: Host) -> Any:
+    engine = llvm().create_mcjit_compiler(llvm().parse_assembly("", llvm().create_context()), _machine(host))
+    engine.add_object_file(llvm().ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
 
 
 def _machine(host: Host) -> Any:
     """A new one each time: the engine that is made with it owns it."""
-    target = llvm.Target.from_default_triple()
+    target = llvm().Target.from_default_triple()
     return target.create_target_machine(cpu=host.name, features=host.features, opt=3, jit=True)
 
 

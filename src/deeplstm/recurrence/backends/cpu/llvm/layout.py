@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 from ....program import free
 from ....program.graph import Node
 from ....program.stages import Buffer, Loop, Stage
+from .elements import Element, Lanes, lanes_of
 from .host import Host
-from .memory import Element, Vectors, lanes_of
-from .packing import Packing
-from .products import Products
+from .libraries import Library, Packing
 from .tiles import Tiling, tiling
 
 HEADER = 8
@@ -21,15 +20,13 @@ PACKED, IS_SINGLE, PARTS = 5, 6, 7
 PER_BUFFER = 2
 """Address, and the address of a table: at place t the number of the first row of step t."""
 
-KERNEL, PREPARE = "run", "prepare"
+KERNEL, PREPARE, COPY = "run", "prepare", "copy"
+
+PER_CALL = 2
+"""Of a list of kernels to call (`drive.py`): the function and its context."""
 
 
-Library = Packing | Products
-"""Functions that a kernel calls, which are compiled together. Its ``repr`` says all that they depend on."""
-
-
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """A stage's products and where their packed weights lie: one panel after another, and in a panel one pass after another,
     in the order in which they are read.
 
@@ -47,8 +44,7 @@ class Packed:
     panel: int
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """What a kernel's context holds, after its header.
 
     Attributes:
@@ -93,7 +89,7 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
     for stage in program.stages:
         if not stage.groups:
             continue
-        tile = tiling(stage, Vectors(element, lanes), host, waits=bool(program.carried))
+        tile = tiling(stage, Lanes(element, lanes), host, waits=bool(program.carried))
         sizes = [p.input.width * len(p.linears) * tile.vectors * lanes for p in tile.passes]
         packed.append(Packed(stage, tile, at, tuple(accumulate(sizes[:-1], initial=0)), sum(sizes)))
         at += tile.panels * sum(sizes)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from llvmlite import ir
 
-from .host import Host
-
-Element = Literal["float32", "float64", "bfloat16", "bool"]
+from .elements import BYTES as BYTES
+from .elements import Element as Element
+from .elements import Lanes
 
 I1, I8, I16, I32, I64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
 PTR = ir.PointerType()
 STORED: dict[Element, ir.Type] = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "bfloat16": I16, "bool": I8}
-BYTES: dict[Element, int] = {"float32": 4, "float64": 8, "bfloat16": 2, "bool": 1}
 
 
-@dataclass(frozen=True)
-class Vectors:
+class Vectors(Lanes):
     """Vectors of the type that is computed with: float32 for bfloat16 in memory, else the type in memory."""
-
-    element: Element
-    lanes: int
 
     @property
     def scalar(self) -> ir.Type:
@@ -92,11 +84,6 @@ class Vectors:
             bits = b.select(b.fcmp_unordered("uno", value, value), quiet, rounded)
             return b.trunc(b.lshr(bits, _splat(integers, 16)), _like(value.type, I16))
         return value
-
-
-def lanes_of(element: Element, host: Host) -> int:
-    """Numbers in a vector."""
-    return host.vector_bytes // (8 if element == "float64" else 4)
 
 
 def compute_element(types: Vectors) -> Element:

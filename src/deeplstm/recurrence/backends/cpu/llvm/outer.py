@@ -24,18 +24,10 @@ from .host import Host
 from .layout import KERNEL
 from .math import fma
 from .memory import BYTES, I32, I64, PTR, STORED, Element, Vectors, lanes_below, splat
-
-BLOCK_ROWS = 128
-"""Rows that are packed and summed at a time."""
-
-GROUP = 16
-"""Panels of a that are packed at a time."""
+from .outer_shape import BLOCK_ROWS, GROUP, Shape, shape
 
 FEW_ROWS = 8
 """Rows that all panels of a group are packed of before the next ones, so that each line of the cache is read once."""
-
-PACKED_BYTES = 512 * 1024
-"""Panels of b that are packed at a time, at most: they are read again for each panel of a, out of the second cache."""
 
 FEW_SUMS = 12
 """Vectors of sums up to which two steps are written after each other: more keep the processor busy by themselves, and are what
@@ -49,46 +41,6 @@ HEADER = 10
 products, panels of all b, where to pack, elements that each part has there."""
 PER_PRODUCT = 5
 """b, its row stride, columns, number of its first panel, result (columns of a, columns of b)."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How the registers are used: ``rows`` numbers of a times ``vectors`` vectors of b.
-
-    Attributes:
-        chunk: panels of b that are packed at a time.
-        has_masks: see `Host`.
-    """
-
-    rows: int
-    vectors: int
-    lanes: int
-    chunk: int
-    has_masks: bool
-
-    @property
-    def columns(self) -> int:
-        """Of a panel of b."""
-        return self.vectors * self.lanes
-
-    @property
-    def b_size(self) -> int:
-        """Elements of packed b."""
-        return self.chunk * self.columns * BLOCK_ROWS
-
-    @property
-    def size(self) -> int:
-        """Elements of all that is packed at a time."""
-        return self.b_size + self.rows * GROUP * BLOCK_ROWS
-
-
-def shape(element: Element, host: Host) -> Shape:
-    """Two vectors of b, a number of a, and as many rows of accumulators as there are registers left."""
-    size = 8 if element == "float64" else 4
-    lanes, vectors = host.vector_bytes // size, 2
-    rows = (host.registers - vectors - 1) // vectors
-    chunk = PACKED_BYTES // (BLOCK_ROWS * vectors * lanes * size)
-    return Shape(rows, vectors, lanes, chunk, host.has_masks)
 
 
 def emit(element: Element, host: Host) -> ir.Module:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llvmlite import ir
 
 from .control import least, loop
+from .elements import BYTES, Element, lanes_of
 from .host import Host
-from .memory import BYTES, I32, I64, PTR, STORED, Element, lanes_below, lanes_of, masked
+from .libraries import KINDS, Packing
+from .memory import I32, I64, PTR, STORED, lanes_below, masked
 
 SIGNATURE = ir.FunctionType(ir.VoidType(), [PTR, *[I64] * 6, PTR, *[I64] * 3])
 """``pack(weights, along k, along n, K, columns, first, last, target, vectors, panel, per k)``: one linear's part of the panels
@@ -18,9 +18,6 @@ first to last.
 steps from panel to panel and from k to k in the target, in elements.
 """
 
-KINDS = ("rows", "columns", "numbers")
-"""How weights may lie: the numbers of a k side by side, those of a column, or neither."""
-
 
 def kind_of(strides: tuple[int, ...]) -> int:
     """The place in `KINDS`."""
@@ -28,20 +25,12 @@ def kind_of(strides: tuple[int, ...]) -> int:
     return 0 if along_n == 1 else 1 if along_k == 1 else 2
 
 
-@dataclass(frozen=True)
-class Packing:
-    """The functions that pack weights of an element type, one for each of `KINDS`."""
-
-    element: Element
-
-    def names(self, host: Host) -> list[str]:
-        return [f"pack_{kind}" for kind in KINDS]
-
-    def emit(self, host: Host) -> ir.Module:
-        module = ir.Module(name="deeplstm.packing")
-        for kind, name in zip(KINDS, self.names(host), strict=True):
-            _Pack(ir.Function(module, SIGNATURE, name), self.element, lanes_of(self.element, host)).emit(kind)
-        return module
+def emit(packing: Packing, host: Host) -> ir.Module:
+    """The module of an element type's functions."""
+    module, element = ir.Module(name="deeplstm.packing"), packing.element
+    for kind, name in zip(KINDS, packing.names(host), strict=True):
+        _Pack(ir.Function(module, SIGNATURE, name), element, lanes_of(element, host)).emit(kind)
+    return module
 
 
 class _Pack:

@@ -7,8 +7,9 @@ from llvmlite import ir
 from ....program import free
 from .control import call_at
 from .layout import PACKED, PARTS, PREPARE, Layout
+from .libraries import Packing
 from .memory import I64, PTR, STORED
-from .packing import SIGNATURE, Packing, kind_of
+from .packing import SIGNATURE, kind_of
 
 
 def emit_prepare(module: ir.Module, layout: Layout) -> None:

@@ -13,60 +13,35 @@ cells of a process, and of the next ones, share these functions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llvmlite import ir
 
 from . import math
 from .control import accumulate
+from .elements import BYTES, lanes_of
 from .host import Host
-from .memory import BYTES, I1, I8, I64, PTR, STORED, Element, Vectors, compute_element, lanes_of, prefetch
-
-MOST_ROWS = 10
-"""Rows at once, where registers hold more: each number of rows is a function to compile, and the first cache keeps 8 lines that
-lie a multiple of 4096 bytes apart."""
+from .libraries import Products
+from .memory import I1, I8, I64, PTR, STORED, Vectors, compute_element, prefetch
 
 LINE_BYTES = 64
 """What memory brings at once."""
 
 
-def most_rows(vectors: int, host: Host) -> int:
-    """As many as have registers for their sums, beside the weights of a k and a number of a row."""
-    return max(1, min(MOST_ROWS, (host.registers - 1) // vectors - 1))
+def signature(of: Products) -> ir.FunctionType:
+    """``product(rows, row bytes, panel, tile, steps, is_first, ahead...)``: the products of so many steps of K, put into
+    the tile if they are the first ones, else added to what is there.
 
-
-@dataclass(frozen=True)
-class Products:
-    """The functions of a shape: the first is for the only row of a batch, the others for 1, 2, ... rows.
-
-    Attributes:
-        element: of rows and weights.
-        vectors: of weights for each k.
-        is_large: whether weights come from beyond the second cache, and are asked for before they are used.
+    Where weights are large, those that lie ``ahead`` bytes further are asked for: of each two steps, a distance for the
+    first and one for the second.
     """
+    return ir.FunctionType(ir.VoidType(), [PTR, I64, PTR, PTR, I64, I1, *[I64] * (2 * of.is_large)])
 
-    element: Element
-    vectors: int
-    is_large: bool
 
-    @property
-    def signature(self) -> ir.FunctionType:
-        """``product(rows, row bytes, panel, tile, steps, is_first, ahead...)``: the products of so many steps of K, put into
-        the tile if they are the first ones, else added to what is there.
-
-        Where weights are large, those that lie ``ahead`` bytes further are asked for: of each two steps, a distance for the
-        first and one for the second.
-        """
-        return ir.FunctionType(ir.VoidType(), [PTR, I64, PTR, PTR, I64, I1, *[I64] * (2 * self.is_large)])
-
-    def names(self, host: Host) -> list[str]:
-        return [f"product{rows}" for rows in range(most_rows(self.vectors, host) + 1)]
-
-    def emit(self, host: Host) -> ir.Module:
-        module = ir.Module(name="deeplstm.products")
-        for rows, name in enumerate(self.names(host)):
-            _Product(ir.Function(module, self.signature, name), self, rows, host).emit()
-        return module
+def emit(shape: Products, host: Host) -> ir.Module:
+    """The module of a shape's functions."""
+    module = ir.Module(name="deeplstm.products")
+    for rows, name in enumerate(shape.names(host)):
+        _Product(ir.Function(module, signature(shape), name), shape, rows, host).emit()
+    return module
 
 
 class _Product:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from .host import Host
 from .kernels import Loaded, machine_code
-from .layout import Library
+from .libraries import Library
 
 
 class Shared(Loaded):

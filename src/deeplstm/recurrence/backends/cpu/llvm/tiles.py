@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from llvmlite import ir
+from typing import TYPE_CHECKING, NamedTuple
 
 from ....program.graph import Node
 from ....program.stages import Stage
+from .elements import BYTES, Element, Lanes
 from .host import Host
-from .memory import BYTES, I64, Element, Vectors
-from .products import Products, most_rows
+from .libraries import Products, most_rows
+
+if TYPE_CHECKING:
+    from llvmlite import ir
 
 LARGE_BYTES = 1024 * 1024
 """Packed weights of a stage above which they are taken to come from beyond the second cache at every step. Then a panel is
@@ -35,8 +36,7 @@ BLOCKS = 4
 """Blocks of rows that a panel is used for before the elementwise part, so that its accumulators stay in the first cache."""
 
 
-@dataclass(frozen=True)
-class Pass:
+class Pass(NamedTuple):
     """Linears that read the same rows, done in one go over K.
 
     Attributes:
@@ -50,8 +50,7 @@ class Pass:
     first: int
 
 
-@dataclass(frozen=True)
-class Tiling:
+class Tiling(NamedTuple):
     """How a stage's products are cut: panels of ``vectors`` times the lanes, blocks of at most ``rows`` rows.
 
     A packed panel of a pass holds, for each k, ``vectors`` vectors of each of its linears. Accumulators lie in a tile, of each
@@ -79,17 +78,19 @@ class Tiling:
 
     def place(self, done: Pass, row: ir.Value, b: ir.IRBuilder) -> ir.Value:
         """Where a row's accumulators start in the tile, in vectors."""
+        from .memory import I64
+
         start = I64(done.first * self.vectors * self.tile_rows)
         return b.add(start, b.mul(row, I64(len(done.linears) * self.vectors)))
 
-    def chunk(self, done: Pass, types: Vectors) -> int:
+    def chunk(self, done: Pass, types: Lanes) -> int:
         """Steps of K that are done for all blocks of rows before the next."""
         per_k = len(done.linears) * self.vectors * types.lanes * BYTES[types.element]
         chunk = max(16, (CHUNK_BYTES_LARGE if self.large else CHUNK_BYTES) // per_k // 2 * 2)
         return done.input.width if done.input.width <= chunk * 3 // 2 else chunk
 
 
-def tiling(stage: Stage, types: Vectors, host: Host, *, waits: bool = True) -> Tiling:
+def tiling(stage: Stage, types: Lanes, host: Host, *, waits: bool = True) -> Tiling:
     """Choose: as many accumulators as registers hold beside a row of weights and a number of the input.
 
     Where no step ``waits`` for another there are as many rows as it takes for the weights to be in time.
@@ -127,6 +128,8 @@ def following(b: ir.IRBuilder, per_k: int, steps: ir.Value, is_top: ir.Value, is
         steps: of this chunk; the next one follows it.
         is_top, is_bottom: whether a block is the tile's first and last.
     """
+    from .memory import I64
+
     is_only = b.and_(is_top, is_bottom)
     even = b.select(is_only, I64(NEAR_BYTES), b.mul(steps, I64(per_k)))
     odd = b.add(even, I64(per_k))
