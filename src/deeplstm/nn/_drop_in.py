@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from ..cells._cell import Cell, is_autocast
 from ..recurrence import dispatch
 from ..recurrence.backends import cpu, torch_fused
-from ..recurrence.call import checked_lengths, resets_complaints
-from ..recurrence.scan import scan, scan_packed
+from ..recurrence.call import Call, checked_lengths, resets_complaints
+from ..recurrence.scan import run, scan_packed
 from ..recurrence.state import map_state, tensors_of
 from ..recurrence.tracing import is_tracing
 
@@ -219,7 +219,8 @@ class DropIn(nn.RNNBase):
                 index = layer * directions + d
                 state = map_state(lambda s, i=index: s[i], hx) if hx is not None else self._zeros(cell, x, B)
                 if batch_sizes is None:
-                    y, final = scan(cell, params, x, state, noise={}, lengths=lengths, resets=resets, reverse=d == 1)
+                    initial = None if resets is None else map_state(torch.zeros_like, state)
+                    y, final, _ = run(Call(cell, params, x, state, initial, {}, lengths, resets, d == 1))
                 else:
                     found = scan_packed(cell, params, x, batch_sizes, state, noise={}, reverse=d == 1)
                     if found is None:

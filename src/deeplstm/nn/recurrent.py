@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..cells._cell import is_autocast
 from ..recurrence.call import (
+    Call,
     checked_lengths,
     is_cell,
     resets_complaints,
@@ -18,7 +19,7 @@ from ..recurrence.call import (
     state_dtype_complaints,
     state_shapes,
 )
-from ..recurrence.scan import Memory, scan
+from ..recurrence.scan import Memory, as_tuples, run
 
 _CPU = torch.device("cpu")
 
@@ -124,18 +125,20 @@ class Recurrent(nn.Module):
         noise = weights = None
         if hasattr(type(cell), "draw_noise"):  # a built-in cell; see cells/_cell.py
             noise, weights = cell.draw_noise(T, B, like=x), cell.draw_weights()  # type: ignore[operator]
-        return scan(
-            cell,
-            weights,
-            x,
-            initial if state is None else state,
-            noise=noise,
-            lengths=lengths,
-            resets=resets,
-            initial=None if resets is None else initial,
-            reverse=reverse,
-            memory=self.memory,
-        )
+        if initial is not None and hasattr(type(cell), "initial_state"):
+            self._check_state(cell, x, initial)
+        checked, _ = checked_lengths(lengths, T, B, x.device)
+        state, initial = as_tuples(initial if state is None else state), None if resets is None else as_tuples(initial)
+        y, final, _ = run(Call(cell, weights, x, state, initial, noise, checked, resets, reverse, memory=self.memory))
+        return y, final
+
+    def _check_state(self, cell: nn.Module, x: Tensor, initial: Any) -> None:
+        """Raise for what a cell's own ``initial_state`` gives, if it does not fit."""
+        if complaints := state_complaints(initial, state_shapes(cell, x.shape[1]), x):
+            raise ValueError(
+                f"{self._name}, input of shape (T, B, ...) = {tuple(x.shape)}: {complaints[0]}. It is what the cell's "
+                "initial_state gives."
+            )
 
     def _check(self, x: Tensor, state: Any, lengths: Any, resets: Any) -> None:
         size = self.input_size
@@ -187,14 +190,11 @@ def initial_state(cell: nn.Module, x: Tensor) -> Any:
     B = x.shape[1]
     if hasattr(type(cell), "initial_state"):  # of the class: what a module lacks takes it long to say
         return cell.initial_state(B)  # type: ignore[operator]
-    dtype = x.dtype
-    if not dtype.is_floating_point:  # a cell that looks numbers up in a table
-        dtype = next((p.dtype for p in cell.parameters() if p.is_floating_point()), torch.get_default_dtype())
     shapes = state_shapes(cell, B)
-    zeros = [
-        torch.zeros(s, dtype=dtype, device=x.device)
-        for s in (shapes if isinstance(cell.state_size, tuple) else [shapes])
-    ]
+    dtype = None
+    if not x.dtype.is_floating_point:  # a cell that looks numbers up in a table
+        dtype = next((p.dtype for p in cell.parameters() if p.is_floating_point()), torch.get_default_dtype())
+    zeros = [x.new_zeros(s, dtype=dtype) for s in (shapes if isinstance(cell.state_size, tuple) else [shapes])]
     return tuple(zeros) if isinstance(cell.state_size, tuple) else zeros[0]
 
 

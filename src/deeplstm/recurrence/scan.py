@@ -85,18 +85,23 @@ def scan(
         complaints.append(f"trace={trace!r} is given, a list of names is expected")
     if complaints:
         raise ValueError(f"scan over {name_of(step)}, x of shape {tuple(x.shape)}: {'; '.join(complaints)}.")
-    state = _as_tuples(state)
+    state = as_tuples(state)
     if resets is not None and initial is None:
         initial = map_state(torch.zeros_like, state)
     names = tuple(trace or ())
     call = Call(step, params, x, state, initial, noise, given_lengths, resets, reverse, names, memory)
-    if torch.compiler.is_compiling():
-        y, final, traces = traced.run(call, backend)
-    elif tracing.is_tracing():
-        y, final, traces = tracing.traced(call, backend)
-    else:
-        y, final, traces = dispatch.choose(call, backend).run(call)
+    y, final, traces = run(call, backend)
     return (y, final) if trace is None else (y, final, traces)
+
+
+def run(call: Call, backend: str | None = None) -> tuple[Tensor, Any, dict[str, Tensor]]:
+    """`scan` of a call that has been checked: y, the final state, traces."""
+    if torch.compiler.is_compiling():
+        return traced.run(call, backend)
+    if tracing.is_tracing():
+        return tracing.traced(call, backend)
+    result: tuple[Tensor, Any, dict[str, Tensor]] = dispatch.choose(call, backend).run(call)
+    return result
 
 
 def scan_packed(
@@ -124,9 +129,9 @@ def scan_packed(
     return y, final
 
 
-def _as_tuples(state: Any) -> Any:
+def as_tuples(state: Any) -> Any:
     """A state whose lists are tuples."""
-    return tuple(map(_as_tuples, state)) if isinstance(state, tuple | list) else state
+    return tuple(map(as_tuples, state)) if isinstance(state, tuple | list) else state
 
 
 def _flat(shapes: Any) -> list[Any]:
