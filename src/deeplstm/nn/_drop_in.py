@@ -89,7 +89,9 @@ class DropIn(nn.RNNBase):
         layers = len(self._all_weights)
         work = rows.numel() // max(1, rows.shape[-1]) * sum(self._weight(n).numel() for n in self._flat_weights_names)
         has_more = torch.is_grad_enabled() or not isinstance(input, Tensor)
-        if "cpu" not in dispatch.candidates() or cpu.why_torch(T, work / layers, has_more):
+        if "cpu" not in dispatch.candidates():
+            return True
+        if cpu.why_torch(T, work / layers, has_more) and not self.proj_size:  # for which torch has a loop over the steps
             return True
         in_its_way = rows.device.type != "cpu" or is_autocast(rows)
         return in_its_way or torch._C._functorch.peek_interpreter_stack() is not None
@@ -231,7 +233,7 @@ class DropIn(nn.RNNBase):
             x = torch.cat(outputs, dim=-1) if directions == 2 else outputs[0]
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = nn.functional.dropout(x, self.dropout)
-        return x, map_state(lambda *parts: torch.stack(parts), *finals)
+        return x, map_state(lambda *parts: torch.stack(parts) if len(parts) > 1 else parts[0][None], *finals)
 
     def _all_weights_of(self, layer: int, direction: int) -> list[Tensor]:
         """One layer's and direction's weights, in torch's order: ih, hh, then biases, then the projection."""

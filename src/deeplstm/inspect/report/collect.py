@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import deeplstm
+
 from ..gates import Gates, gates
 from ..memory import memory as memory_of
 from ..run import is_batch_first
@@ -74,7 +76,7 @@ def collect(
 ) -> dict[str, Any]:
     """The data of a page about a model and what it did with one sequence: a text, or numbers over time.
 
-    ``render`` draws it; a task adds what it alone knows: "made_by", "facts" (pairs of name and value), "notes" (sentences
+    ``render`` draws it; a task adds what it alone knows: "facts" (pairs of name and value), "notes" (sentences
     above all), and "expected" (see `expectations`).
 
     Args:
@@ -105,7 +107,7 @@ def collect(
         tracked = _curves(traces, curves, [values[:steps] for values in drawn])
     return {
         "format": FORMAT,
-        "made_by": "deeplstm",
+        "made_by": f"deeplstm {deeplstm.__version__}",
         "title": title,
         "about": about,
         "notes": [],

@@ -60,6 +60,11 @@ def why_not(call: Call) -> list[str]:
     return reasons
 
 
+def is_slow(call: Call) -> bool:
+    """Whether torch itself has a loop over the steps for a cell that it knows: oneDNN has no projections."""
+    return call.x.device.type == "cpu" and bool(getattr(call.step, "proj_size", 0))
+
+
 def cannot_autocast_lstm(x: Tensor) -> bool:
     """Whether torch's LSTM raises on x: under autocast, on a processor without the instructions that oneDNN has it run with."""
     if x.device.type != "cpu" or not is_autocast("cpu"):

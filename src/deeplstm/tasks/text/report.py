@@ -70,7 +70,6 @@ def report(
         data["notes"].append(f"Of {source} the first {count:,} {unit}s are shown{why}.")
     probabilities = torch.softmax(seen.y[:count, 0].double(), dim=-1).numpy()  # y at step t is about step t + 1
     data["expected"] = expectations(probabilities, ids[:count].astype(np.int64), vocabulary.symbols)
-    data["made_by"] = f"deeplstm {deeplstm.__version__}"
     data["facts"] = _facts(network.parameter_counts(), losses, data["expected"]["p"], unit)
     data["network"] = [_input(vocabulary, unit), *data["network"]]
     return data

@@ -97,7 +97,7 @@ def why_rather_not(call: Call) -> list[str]:
     is_padded = call.lengths is not None
     has_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     reason = why_torch(T, T * B * sum(w.numel() for w in weights), is_padded or has_backward)
-    return [reason] if reason and not torch_fused.why_not(call) else []
+    return [reason] if reason and not torch_fused.is_slow(call) and not torch_fused.why_not(call) else []
 
 
 def why_torch(steps: int, work: float, has_more: bool) -> str | None:
