@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import deeplstm
 from deeplstm.training.config import Training
 from deeplstm.training.fit import Outcome, fit
 from deeplstm.training.interrupt import Interrupted
@@ -28,7 +29,7 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(SYMBOLS, 12)
-        self.lstm = nn.LSTM(12, 12, 2, dropout=0.3)
+        self.lstm = deeplstm.LSTM(12, 12, 2, dropout=0.3)
         self.output = nn.Linear(12, SYMBOLS)
 
     def forward(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:

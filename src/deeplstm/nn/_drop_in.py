@@ -91,7 +91,9 @@ class DropIn(nn.RNNBase):
         has_more = torch.is_grad_enabled() or not isinstance(input, Tensor)
         if "cpu" not in dispatch.candidates():
             return True
-        if cpu.why_torch(T, work / layers, has_more) and not self.proj_size:  # for which torch has a loop over the steps
+        if (
+            cpu.why_torch(T, work / layers, has_more) and not self.proj_size
+        ):  # for which torch has a loop over the steps
             return True
         in_its_way = rows.device.type != "cpu" or is_autocast(rows)
         return in_its_way or torch._C._functorch.peek_interpreter_stack() is not None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-import deeplstm
 
 from ..gates import Gates, gates
 from ..memory import memory as memory_of
@@ -107,7 +106,7 @@ def collect(
         tracked = _curves(traces, curves, [values[:steps] for values in drawn])
     return {
         "format": FORMAT,
-        "made_by": f"deeplstm {deeplstm.__version__}",
+        "made_by": f"deeplstm {sys.modules['deeplstm'].__version__}",
         "title": title,
         "about": about,
         "notes": [],

@@ -14,7 +14,7 @@ from checks import assert_same, flat, state_of
 from deeplstm import BackendUnavailable, GRUCell, LSTMCell, RNNCell, backend, scan
 from deeplstm.recurrence import dispatch
 from deeplstm.recurrence.backends.cpu import pool, threads
-from deeplstm.recurrence.backends.cpu.plan import Address
+from deeplstm.recurrence.backends.cpu.address import Address
 from deeplstm.recurrence.backends.cpu.space import Block, Space
 from table import CELLS, SHAPES, Shape, cells, shapes
 

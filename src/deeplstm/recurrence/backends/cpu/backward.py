@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...program.capture import Step
 from ...program.graph import Node
+from .address import Address
 from .batch import Batch
 from .carried import Carried, Masks
 from .compiled import Entry
@@ -16,7 +17,7 @@ from .directions import Backward, Wanted
 from .forward import KEPT, PASSING, Tensors
 from .llvm.elements import BYTES, Element
 from .outer import SUMS, Sums
-from .plan import Address, Plan
+from .plan import Plan
 from .space import Lies, Space, new_rows, own
 
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ...program.graph import Node
+from .address import Address
 from .batch import Batch, Table
 from .compiled import Entry
-from .plan import NOWHERE, Address, Plan
+from .plan import NOWHERE, Plan
 from .space import Space
 
 

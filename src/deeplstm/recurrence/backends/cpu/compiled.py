@@ -13,13 +13,14 @@ from ...program.interpret import Product, straight_line
 from ...program.split import Split
 from ...program.stages import Columns, stages
 from . import threads
+from .address import Address
 from .batch import Batch
 from .llvm.elements import BYTES, Element
 from .llvm.host import host
 from .llvm.kernels import compile_ir, compiled
 from .llvm.layout import layout
 from .llvm.shared import shared
-from .plan import Address, Plan
+from .plan import Plan
 from .space import Space
 
 Entry = tuple[Address, int]

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from ...program.capture import Step
+from .address import Address
 from .batch import Batch
 from .carried import Carried, Masks
 from .compiled import Entry
 from .directions import Forward, Wanted
 from .llvm.elements import BYTES, Element
-from .plan import Address, Plan
+from .plan import Plan
 from .space import Space, new_rows, own, reused_rows
 
 KEPT, PASSING = "kept", "passing"

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from . import threads
+from .address import Address
 from .llvm.elements import Element
 from .llvm.host import host
 from .llvm.kernels import Function, Loaded, machine_code
 from .llvm.layout import KERNEL
 from .llvm.outer_shape import Shape, shape
-from .plan import Address
 from .space import Lies
 
 SMALL = threads.SMALL_PRODUCTS

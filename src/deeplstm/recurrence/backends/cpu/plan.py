@@ -8,27 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
 
 from . import threads
+from .address import Address
 from .drive import drive
 from .llvm.kernels import Function
 from .llvm.layout import PER_CALL
-
-
-class Address(NamedTuple):
-    """So many bytes from where a piece of memory begins, which goes by a name."""
-
-    memory: str
-    bytes: int = 0
-
-    def __add__(self, more: int) -> Address:  # type: ignore[override]
-        return Address(self.memory, self.bytes + more)
-
 
 NOWHERE = torch.empty(0)
 """Memory at address 0."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import pool
-from .plan import Address
+from .address import Address
 
 SKEW_BYTES = 320
 """Between values that lie in one block. Rows of a power of two would otherwise lie in the same places of the cache for all of
