@@ -32,6 +32,7 @@ def measure(cells: list[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as cache:
         # whatever this process's users keep is not read: both variables are where a cache may lie
         env = {**os.environ, "XDG_CACHE_HOME": cache, "DEEPLSTM_CACHE": cache, "PYTHONPATH": _path()}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process would translate this package's Python anew
         first, second = (_in_a_process(cells, env) for _ in range(2))
     return [
         {**CASE._asdict(), "cell": cell, "contestant": OURS, "first_s": first[cell], "again_s": second[cell]}

@@ -22,12 +22,14 @@ from .space import Lies, Space, new_rows, own
 
 
 class BackwardRun:
-    """Args:
-    program: what is run.
-    step, wanted: what it was made of.
-    batch, reverse: what the forward was run over.
-    are_once: of each mask, whether it is the same at every step.
-    element: of numbers.
+    """Calls of one shape.
+
+    Args:
+        program: what is run.
+        step, wanted: what it was made of.
+        batch, reverse: what the forward was run over.
+        are_once: of each mask, whether it is the same at every step.
+        element: of numbers.
     """
 
     def __init__(

@@ -23,12 +23,14 @@ Tensors = Sequence[Tensor]
 
 
 class ForwardRun:
-    """Args:
-    program: what is run.
-    step, wanted: what it was made of.
-    batch, reverse: what it is run over.
-    are_once: of each mask, whether it is the same at every step.
-    element: of numbers.
+    """Calls of one shape.
+
+    Args:
+        program: what is run.
+        step, wanted: what it was made of.
+        batch, reverse: what it is run over.
+        are_once: of each mask, whether it is the same at every step.
+        element: of numbers.
     """
 
     def __init__(
@@ -73,9 +75,8 @@ class ForwardRun:
             carried.add_end(plan, space.element_bytes)
 
         self.places = program.kept
-        self.gathered: dict[
-            str, tuple[int, bool]
-        ] = {}  # rows known once the loop has run: number of the state, written or read
+        # rows that are gathered once the loop has run: of which state, and whether what was written or read
+        self.gathered: dict[str, tuple[int, bool]] = {}
         self.after: Plan | None = None
         if program.after is None:
             return
