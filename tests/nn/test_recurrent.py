@@ -247,6 +247,17 @@ def test_an_initial_state_that_does_not_fit_the_cell():
         Recurrent(Wrong())(z(5, 2, 3))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (4, 2, 3), (5, 3, 3), (3,)])
+def test_noise_that_does_not_fit_the_input(shape):
+    class Noisy(LSTMCell):
+        def draw_noise(self, T, B, *, like):
+            return {"recurrent_dropout": torch.ones(shape)}
+
+    layer = Recurrent(Noisy(3, 3, recurrent_dropout=0.5))
+    with pytest.raises(ValueError, match=re.escape(f"has shape {shape}, (T or 1, B, ...) is expected")):
+        layer(z(5, 2, 3))
+
+
 def test_explain_names_the_cell():
     assert str(explain(Recurrent(Leaky()), z(5, 2, 3))) == (
         "Recurrent: Leaky runs on backend 'reference'\n"

@@ -14,6 +14,7 @@ from ..recurrence.call import (
     Call,
     checked_lengths,
     is_cell,
+    noise_complaints,
     resets_complaints,
     state_complaints,
     state_dtype_complaints,
@@ -125,19 +126,22 @@ class Recurrent(nn.Module):
         noise = weights = None
         if hasattr(type(cell), "draw_noise"):  # a built-in cell; see cells/_cell.py
             noise, weights = cell.draw_noise(T, B, like=x), cell.draw_weights()  # type: ignore[operator]
-        if initial is not None and hasattr(type(cell), "initial_state"):
-            self._check_state(cell, x, initial)
+        self._check_own(cell, x, initial, noise)
         checked, _ = checked_lengths(lengths, T, B, x.device)
         state, initial = as_tuples(initial if state is None else state), None if resets is None else as_tuples(initial)
         y, final, _ = run(Call(cell, weights, x, state, initial, noise, checked, resets, reverse, memory=self.memory))
         return y, final
 
-    def _check_state(self, cell: nn.Module, x: Tensor, initial: Any) -> None:
-        """Raise for what a cell's own ``initial_state`` gives, if it does not fit."""
-        if complaints := state_complaints(initial, state_shapes(cell, x.shape[1]), x):
+    def _check_own(self, cell: nn.Module, x: Tensor, initial: Any, noise: Any) -> None:
+        """Raise for what a cell's own ``initial_state`` and ``draw_noise`` give, if it does not fit."""
+        T, B = x.shape[:2]
+        complaints = noise_complaints(noise, T, B) if noise else []
+        if initial is not None and hasattr(type(cell), "initial_state"):
+            complaints += state_complaints(initial, state_shapes(cell, B), x)
+        if complaints:
             raise ValueError(
-                f"{self._name}, input of shape (T, B, ...) = {tuple(x.shape)}: {complaints[0]}. It is what the cell's "
-                "initial_state gives."
+                f"{self._name}, input of shape (T, B, ...) = {tuple(x.shape)}: {'; '.join(complaints)}. It is what methods of "
+                "the cell give."
             )
 
     def _check(self, x: Tensor, state: Any, lengths: Any, resets: Any) -> None:

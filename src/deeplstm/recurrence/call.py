@@ -102,6 +102,15 @@ def _(lengths: Tensor, T: int) -> Tensor:
     return torch.empty_like(lengths)
 
 
+def noise_complaints(noise: dict[str, Tensor] | None, T: int, B: int) -> list[str]:
+    """What is wrong with masks: kernels read as many rows as there should be."""
+    return [
+        f"noise[{name!r}] has shape {tuple(mask.shape)}, (T or 1, B, ...) is expected"
+        for name, mask in (noise or {}).items()
+        if mask.dim() < 2 or mask.shape[0] not in (1, T) or mask.shape[1] != B
+    ]
+
+
 def resets_complaints(resets: Any, T: int, B: int) -> list[str]:
     """What is wrong with a mask of resets."""
     if resets is None:

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from . import dispatch, traced, tracing
-from .call import Call, Step, checked_lengths, is_cell, name_of, resets_complaints, state_complaints, state_shapes
+from .call import (
+    Call,
+    Step,
+    checked_lengths,
+    is_cell,
+    name_of,
+    noise_complaints,
+    resets_complaints,
+    state_complaints,
+    state_shapes,
+)
 from .state import map_state, shapes_of
 
 Memory = Literal["save", "recompute"]
@@ -76,9 +86,7 @@ def scan(
         complaints.append(f"state has shapes {shapes_of(state)}, tensors with B={B} rows are expected")
     if initial is not None:
         complaints += state_complaints(initial, shapes_of(state), x, "initial")
-    for name, mask in (noise or {}).items():
-        if mask.dim() < 2 or mask.shape[0] not in (1, T) or mask.shape[1] != B:
-            complaints.append(f"noise[{name!r}] has shape {tuple(mask.shape)}, (T or 1, B, ...) is expected")
+    complaints += noise_complaints(noise, T, B)
     if memory not in ("save", "recompute"):
         complaints.append(f"memory={memory!r} is given, 'save' or 'recompute' is expected")
     if isinstance(trace, str):

@@ -69,16 +69,17 @@ class Plan:
         number = {name: n for n, name in enumerate((_NOTHING, _OWN, *self.memory))}
         self._which = numpy.array([number[e.memory] for e in entries], dtype=numpy.intp)
         self._distances = numpy.array([e.bytes for e in entries], dtype=numpy.int64)
-        self._runs = []  # (function, parts or first and last call, distance of what it is told)
+        runs: list[
+            tuple[Function, int, int, int]
+        ] = []  # function, first and last call or parts, distance of what it is told
         numbered = enumerate(self._calls)
         for is_alone, group in groupby(numbered, lambda call: call[1][1] == 1):
             calls = list(group)
             if is_alone:
-                self._runs.append((drive().run, calls[0][0], calls[-1][0] + 1, 0))
+                runs.append((drive().run, calls[0][0], calls[-1][0] + 1, 0))
             else:
-                self._runs += [
-                    (function, 0, parts, context.bytes + size * 8) for _, (function, parts, context) in calls
-                ]
+                runs += [(function, 0, parts, context.bytes + size * 8) for _, (function, parts, context) in calls]
+        self._runs = runs  # as a whole: another thread may be doing the same
         self._is_ready = True
 
     def run(self, memory: Mapping[str, Tensor]) -> None:

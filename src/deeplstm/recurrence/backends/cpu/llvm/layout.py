@@ -74,10 +74,6 @@ class Layout(NamedTuple):
     def library_at(self, library: Library) -> int:
         return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + self.libraries.index(library)
 
-    @property
-    def size(self) -> int:
-        return HEADER + PER_BUFFER * len(self.buffers) + len(self.sources) + len(self.libraries)
-
 
 def layout(program: Loop, element: Element, host: Host) -> Layout:
     """What a loop's kernel needs to be told."""
