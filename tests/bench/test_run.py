@@ -15,6 +15,7 @@ from deeplstm.bench.cases import GRID, QUICK, Case
 from deeplstm.bench.cells import LSTM
 from deeplstm.bench.contestants import COMPILED, DROP_IN, LOOP, OURS, PEER, RECOMPUTE, Contestant, plain
 from deeplstm.bench.page import BEGIN, END, Page
+from deeplstm.bench.peak import speed
 from deeplstm.bench.report import FORMAT, Report
 from deeplstm.bench.summary import targets
 from deeplstm.bench.work import Found, Settings
@@ -56,7 +57,7 @@ def test_a_quick_run_writes_and_shows_every_number(tmp_path: Path) -> None:
     for row in data["rows"]:
         peer = PEER if row["cell"] == LSTM else LOOP
         assert row["times_as_fast"] == pytest.approx(times[row["cell"], peer, row["mode"]] / row["ms"])
-        assert row["peak_share"] == pytest.approx(row["gflops"] / data["peak_gflops"])
+        assert row["peak_share"] == pytest.approx(row["gflops"] / row["peak_gflops"])
         assert (row.get("kept_bytes", 0) > 0) == (row["mode"] == "training" and row["contestant"] != LOOP)
         assert row.get("backends") == (["torch"] if row["contestant"] == DROP_IN else None)
     kept = {row["contestant"]: row["kept_bytes"] for row in data["rows"] if "kept_bytes" in row and row["cell"] == LSTM}
@@ -81,7 +82,14 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
         if len(measured) == 2:
             raise KeyboardInterrupt
         measured.append(cell)
-        row = {**case._asdict(), "cell": cell, "contestant": OURS, "mode": "training", "ms": 1.0, "gflops": 1.0}
+        row = {
+            **case._asdict(),
+            "cell": cell,
+            "contestant": OURS,
+            "mode": "training",
+            "ms": 1.0,
+            **speed(1e6, 1.0, 2.0),
+        }
         return Found([{**row, "peer": None, "times_as_fast": None, "flop_time_beside_lstm": None}])
 
     monkeypatch.setattr(grid, "measure", measure)

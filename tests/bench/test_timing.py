@@ -1,5 +1,6 @@
 """Times are what they say; so are the peak, the memory, and the other process."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -11,9 +12,10 @@ from deeplstm.bench.busy import another_process
 from deeplstm.bench.cases import Case
 from deeplstm.bench.contestants import Contestant
 from deeplstm.bench.memory import kept_bytes
-from deeplstm.bench.peak import Peak
+from deeplstm.bench.peak import Peak, peak, speed
 from deeplstm.bench.surroundings import markdown
-from deeplstm.bench.timing import Rounds, take_turns
+from deeplstm.bench.timing import PEAK, Rounds, in_modes, take_turns
+from deeplstm.recurrence.backends.cpu.peak import Registers
 
 
 class Clock:
@@ -89,16 +91,22 @@ def test_without_time_a_slow_call_is_made_once(clock: Clock) -> None:
     assert times["slow"].median == pytest.approx(5)
 
 
-def test_the_peak_is_the_best_so_far() -> None:
-    peak = Peak({"torch.mm": 1e9}, size=64)
-    peak.measure()
-    assert peak.best["torch.mm"] == peak.gflops == 1e9
-    assert 0 < peak.best["registers"] < 1e9
-    other = Peak(size=64)
-    other.measure()
-    first = dict(other.best)
-    other.measure()
-    assert all(0 < first[way] <= other.best[way] for way in ("torch.mm", "registers"))
+def test_the_peak_takes_its_turn(clock: Clock) -> None:
+    times = in_modes([], Case(2, 3, 4, 1), "training", Rounds(3, 0.0), Peak(clock.call("peak", 0.002), 6e6))
+    assert clock.order == ["peak"] * 5  # two to find out how long it takes
+    assert Peak(print, 6e6).gflops(times[PEAK].median) == pytest.approx(3)
+    assert speed(3e6, 2.0, 3.0) == pytest.approx({"gflops": 1.5, "peak_gflops": 3.0, "peak_share": 0.5})
+
+
+@pytest.mark.parametrize("has_kernels", [True, False])
+def test_the_peak_is_of_registers_or_of_a_product(has_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_kernels:
+        monkeypatch.setitem(sys.modules, "deeplstm.recurrence.backends.cpu.peak", None)
+    found = peak(size=64)
+    found.call()
+    assert isinstance(found.call, Registers) == has_kernels
+    assert found.operations > 1e5
+    assert has_kernels or found.operations == 2 * 64**3
 
 
 def test_kept_bytes_are_those_of_saved_tensors_once() -> None:

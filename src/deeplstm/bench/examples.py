@@ -15,8 +15,9 @@ import deeplstm
 from deeplstm.bench.cases import QUICK, Case, flops
 from deeplstm.bench.check import beyond_rounding, complaint, disagreements
 from deeplstm.bench.contestants import LOOP, OURS, Contestant, on
+from deeplstm.bench.peak import peak, speed
 from deeplstm.bench.surroundings import checkout
-from deeplstm.bench.timing import Rounds, in_modes
+from deeplstm.bench.timing import PEAK, Rounds, in_modes
 from deeplstm.bench.work import Found, Unit
 from deeplstm.errors import InputError
 
@@ -94,7 +95,9 @@ def _found(field: list[Contestant], case: Case, rounds: Rounds) -> Found:
     if wrong:
         found.failed.append(f"examples {case} {ours.cell}, {OURS}: {wrong}")
         field = field[:1]
-    times = in_modes(field, case, "training", rounds)
+    most = peak()
+    times = in_modes(field, case, "training", rounds, most)
+    at_most = most.gflops(times[PEAK].median)
     for one in field:
         time = times[one.cell, one.name]
         found.rows.append(
@@ -107,7 +110,7 @@ def _found(field: list[Contestant], case: Case, rounds: Rounds) -> Found:
                 "ms_quartiles": [time.lower, time.upper],
                 "rounds": time.rounds,
                 "times_as_fast": times[one.cell, LOOP].median / time.median,
-                "gflops": flops(case, one.parameters.values(), "training") / time.median / 1e6,
+                **speed(flops(case, one.parameters.values(), "training"), time.median, at_most),
             }
         )
     if not wrong:

@@ -25,7 +25,8 @@ from deeplstm.bench.contestants import (
     peer_of,
 )
 from deeplstm.bench.memory import kept_bytes
-from deeplstm.bench.timing import Rounds, in_modes
+from deeplstm.bench.peak import peak, speed
+from deeplstm.bench.timing import PEAK, Rounds, in_modes
 from deeplstm.bench.work import Found, Settings, Unit
 from deeplstm.recurrence import dispatch
 
@@ -122,10 +123,12 @@ def our_lstm(case: Case) -> Contestant | None:
 
 
 def _rows(field: Sequence[Contestant], cell: str, case: Case, mode: str, rounds: Rounds) -> list[dict[str, Any]]:
-    times = in_modes(field, case, mode, rounds)
+    most = peak()
+    times = in_modes(field, case, mode, rounds, most)
+    at_most = most.gflops(times[PEAK].median)
     work = {(one.cell, one.name): flops(case, one.parameters.values(), mode) for one in field}
     peer = peer_of(cell, {name: time.median for (kind, name), time in times.items() if kind == cell})
-    per_flop = {key: time.median / work[key] for key, time in times.items()}
+    per_flop = {key: times[key].median / work[key] for key in work if key in times}
     rows = []
     for one in field:
         key = (one.cell, one.name)
@@ -142,7 +145,7 @@ def _rows(field: Sequence[Contestant], cell: str, case: Case, mode: str, rounds:
             "rounds": time.rounds,
             "peer": peer,
             "times_as_fast": times[cell, peer].median / time.median if peer else None,
-            "gflops": work[key] / time.median / 1e6,
+            **speed(work[key], time.median, at_most),
             "flop_time_beside_lstm": per_flop[key] / per_flop[LSTM, OURS] if (LSTM, OURS) in per_flop else None,
         }
         if mode == "training" and one.name in (PEER, DROP_IN, OURS, RECOMPUTE):

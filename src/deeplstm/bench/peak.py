@@ -1,42 +1,48 @@
-"""What the machine can do: the most that was seen in the run, of a large matrix product or of nothing but sums in registers."""
+"""What the machine can do, to be timed in the same turns as what is held against it: its speed is not the same all the time."""
 
-from time import perf_counter
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 SIZE = 1536
-"""Large enough for torch.mm to come near the processor's peak, small enough to be timed often."""
+"""Of a matrix product that comes near the processor's peak and is short enough to be timed often."""
+
+SECONDS = 0.01
+"""About how long a call takes that has no size of its own."""
 
 
-class Peak:
-    """The best of all measurements so far, which are taken in between everything else.
+class Peak(NamedTuple):
+    """A call that keeps the processor as busy as can be, with torch's threads.
 
     Attributes:
-        best: 10^9 additions and multiplications a second, float32, with torch's threads, for each way to measure it:
-            "torch.mm", and "registers" where kernels can be compiled.
+        call, operations: what to time, and its float32 additions and multiplications.
     """
 
-    def __init__(self, best: dict[str, float] | None = None, size: int = SIZE) -> None:
-        self.best = dict(best or {})
-        self._a, self._b = torch.randn(2, size, size).unbind()
-        self._out = torch.empty(size, size)
+    call: Callable[[], object]
+    operations: float
 
-    @property
-    def gflops(self) -> float:
-        """The larger of the two; 0 before the first."""
-        return max(self.best.values(), default=0.0)
+    def gflops(self, milliseconds: float) -> float:
+        """10^9 operations a second, where a call takes so long."""
+        return self.operations / milliseconds / 1e6
 
-    def measure(self) -> None:
-        for _ in range(2):
-            start = perf_counter()
-            torch.mm(self._a, self._b, out=self._out)
-            self._note("torch.mm", 2e-9 * self._a.shape[0] ** 3 / (perf_counter() - start))
-        try:
-            from deeplstm.recurrence.backends.cpu.peak import fma_peak
 
-            self._note("registers", fma_peak(torch.get_num_threads()))
-        except (ImportError, OSError, ValueError):
-            pass  # `deeplstm doctor` says why; the product alone is left
+def peak(size: int = SIZE) -> Peak:
+    """Multiplications with additions in registers alone; where no kernel can be compiled, torch's product of so many rows."""
+    try:
+        from deeplstm.recurrence.backends.cpu.peak import Registers
 
-    def _note(self, way: str, gflops: float) -> None:
-        self.best[way] = max(self.best.get(way, 0.0), gflops)
+        registers = Registers(torch.get_num_threads(), SECONDS)
+    except (ImportError, OSError, ValueError):  # `deeplstm doctor` says why
+        a, b = torch.randn(2, size, size).unbind()
+        out = torch.empty(size, size)
+        return Peak(lambda: torch.mm(a, b, out=out), 2.0 * size**3)
+    return Peak(registers, registers.operations)
+
+
+def speed(work: float, milliseconds: float, peak_gflops: float) -> dict[str, float]:
+    """What a row says of the speed of so much work. ``peak_gflops``: what the machine could do meanwhile."""
+    gflops = work / milliseconds / 1e6
+    return {"gflops": gflops, "peak_gflops": peak_gflops, "peak_share": gflops / peak_gflops}

@@ -10,7 +10,7 @@ from deeplstm.bench.work import PARTS, Found, Settings, Unit
 from deeplstm.errors import InputError
 from deeplstm.training.files import write_atomic
 
-FORMAT = 3
+FORMAT = 4
 TABLES = {part: "rows" if part == "grid" else part.replace("-", "_") for part in PARTS}
 """Under which name the rows of a part stand."""
 
@@ -33,7 +33,7 @@ class Report:
     def new(cls, path: Path, settings: Settings, facts: dict[str, Any]) -> Report:
         """An empty one. Its file is made with the first unit; its folder now."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = {"format": FORMAT, **facts, "dtype": "float32", "settings": settings.table(), "peaks": {}}
+        data = {"format": FORMAT, **facts, "dtype": "float32", "settings": settings.table()}
         lists: list[str] = ["done", "failed", "errors", "left_out", *TABLES.values()]
         return cls(path, {**data, **{name: [] for name in lists}})
 
@@ -44,7 +44,7 @@ class Report:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
                 raise InputError(f"{path} has format {data['format']}, but {FORMAT} is expected: measure anew.")
-            missing = [name for name in ("settings", "done", "peaks", *TABLES.values()) if name not in data]
+            missing = [name for name in ("settings", "done", *TABLES.values()) if name not in data]
         except (ValueError, KeyError, TypeError):
             raise InputError(
                 f"{path} is no report of a benchmark: a file that `deeplstm bench` wrote is expected."
@@ -82,7 +82,7 @@ class Report:
     def has(self, unit: Unit) -> bool:
         return any(done["unit"] == unit.name for done in self.data["done"])
 
-    def add(self, unit: Unit, found: Found, seconds: float, peaks: dict[str, float]) -> None:
+    def add(self, unit: Unit, found: Found, seconds: float) -> None:
         """Keep what a unit gave."""
         self.forget_failures(unit)
         self.data["done"].append({"unit": unit.name, "seconds": seconds})
@@ -91,7 +91,6 @@ class Report:
         self.data["failed"] += [{"unit": unit.name, "what": what} for what in found.failed]
         for what, why in found.left_out:
             self.leave_out(what, why, unit.name)
-        self.data["peaks"] = dict(peaks)
         self.save()
 
     def fail(self, unit: Unit, what: str) -> None:
@@ -119,9 +118,5 @@ class Report:
         self.data["left_out"] = [entry for entry in self.data["left_out"] if done & set(entry["where"])]
 
     def save(self) -> None:
-        peak = max(self.data["peaks"].values(), default=0.0)
-        for row in (*self.data["rows"], *self.data["examples"]):
-            row["peak_share"] = row["gflops"] / peak if peak else None
-        self.data["peak_gflops"] = peak
         self.data["minutes"] = self.seconds / 60
         write_atomic(self.path, (json.dumps(self.data, indent=1, allow_nan=False) + "\n").encode())

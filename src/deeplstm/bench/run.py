@@ -11,7 +11,6 @@ from deeplstm.bench.cases import GRID
 from deeplstm.bench.cells import CELLS
 from deeplstm.bench.contestants import COMPILED, JAX, ONNX, why_not_compiled
 from deeplstm.bench.page import Page
-from deeplstm.bench.peak import Peak
 from deeplstm.bench.peers_jax import why_not_jax
 from deeplstm.bench.peers_onnx import why_not_onnx
 from deeplstm.bench.report import Report
@@ -73,20 +72,18 @@ def names() -> str:
 def _measure(report: Report, say: Say, page: Page | None) -> Report:
     settings = report.settings
     todo = _units(settings, report)
-    peak = Peak(report.data["peaks"], 256) if settings.quick else Peak(report.data["peaks"])
     rest = [unit for unit in todo if not report.has(unit)]
     report.data["units"] = len(todo)
     spent = expected = 0.0
     for unit in rest:
         start = monotonic()
-        peak.measure()
         try:
             found = unit.measure(report.seconds < 60 * settings.minutes)
         except Exception as error:  # whatever it is, the rest of an hour is still measured, and it is said
             reason = next(iter(str(error).strip().splitlines()), "")
             report.fail(unit, f"{unit.name}: {type(error).__name__} was raised: {reason}")
         else:
-            report.add(unit, found, monotonic() - start, peak.best)
+            report.add(unit, found, monotonic() - start)
         if page is not None:
             page.write(tables.text(report.data))
         spent, expected = spent + monotonic() - start, expected + unit.seconds

@@ -11,6 +11,7 @@ import torch
 
 from deeplstm.bench.cases import Case
 from deeplstm.bench.contestants import COMPILED, LOOP, Contestant
+from deeplstm.bench.peak import Peak
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -47,11 +48,17 @@ FULL = Rounds(7, 0.1)
 SLOW = (LOOP, COMPILED)
 
 
-def in_modes(field: Sequence[Contestant], case: Case, mode: str, rounds: Rounds) -> dict[tuple[str, str], Time]:
-    """Time contestants in a mode, all of those that have it. Keys: (cell, name)."""
+PEAK = ("", "peak")
+"""What stands for the machine among contestants."""
+
+
+def in_modes(
+    field: Sequence[Contestant], case: Case, mode: str, rounds: Rounds, peak: Peak | None = None
+) -> dict[tuple[str, str], Time]:
+    """Time contestants in a mode, all of those that have it, and what the machine can do. Keys: (cell, name), `PEAK`."""
     field = [one for one in field if mode in one.modes]
     x = torch.randn(case.T, case.B, case.H)
-    calls: dict[tuple[str, str], Callable[[], object]] = {}
+    calls: dict[tuple[str, str], Callable[[], object]] = {} if peak is None else {PEAK: peak.call}
     for one in field:
         dy = torch.randn(case.T, case.B, one.output_size or case.H)
         calls[one.cell, one.name] = one.inference(x) if mode == "inference" else one.training(x, [dy])

@@ -26,28 +26,43 @@ CONSTANTS = 4
 """Vector registers that hold no chain: factor, addend, and two to spare."""
 
 
-def fma_peak(threads: int) -> float:
-    """Billions of float32 operations in a second, of a multiplication with an addition two, on this many threads of torch's
-    pool: more than `torch.get_num_threads` take turns.
-    """
-    processor = host()
-    kernel = compile_ir(str(_emit(processor)), processor)
-    lanes, chains = _lanes(processor), _chains(processor)
-    numbers = torch.tensor([0.999, 0.001])
-    results = torch.empty(threads, lanes)  # written, never read
+class Registers:
+    """A call that does nothing but multiplications with additions, in registers, on this many threads of torch's pool: more
+    than `torch.get_num_threads` take turns.
 
-    def seconds(threads: int, steps: int) -> float:
-        context = (ctypes.c_int64 * 3)(steps, numbers.data_ptr(), results.data_ptr())
+    Attributes:
+        operations: float32 operations of a call, of a multiplication with an addition two.
+    """
+
+    def __init__(self, threads: int, seconds: float = SECONDS / ROUNDS) -> None:
+        """``seconds``: about how long a call shall take."""
+        processor = host()
+        self._threads = threads
+        self._kernel = compile_ir(str(_emit(processor)), processor)
+        lanes = _lanes(processor)
+        self._numbers = torch.tensor([0.999, 0.001])
+        self._results = torch.empty(threads, lanes)  # written, never read
+        steps = 1000
+        while (taken := min(self._seconds(1, steps) for _ in range(3))) < seconds / 2:
+            steps *= 2
+        self._steps = round(steps * seconds / taken)
+        self.operations = 2.0 * self._steps * _chains(processor) * lanes * threads
+
+    def _seconds(self, threads: int, steps: int) -> float:
+        context = (ctypes.c_int64 * 3)(steps, self._numbers.data_ptr(), self._results.data_ptr())
         start = time.perf_counter()
-        pool.run(kernel.run, threads, ctypes.addressof(context))
+        pool.run(self._kernel.run, threads, ctypes.addressof(context))
         return time.perf_counter() - start
 
-    steps, wanted = 1000, SECONDS / ROUNDS
-    while (taken := min(seconds(1, steps) for _ in range(3))) < wanted / 2:
-        steps *= 2
-    steps = round(steps * wanted / taken)
-    fastest = min(seconds(threads, steps) for _ in range(ROUNDS))
-    return 2.0 * steps * chains * lanes * threads / fastest / 1e9
+    def __call__(self) -> float:
+        """Seconds that it took."""
+        return self._seconds(self._threads, self._steps)
+
+
+def fma_peak(threads: int) -> float:
+    """Billions of float32 operations in a second, the most of `ROUNDS` measurements."""
+    call = Registers(threads)
+    return call.operations / min(call() for _ in range(ROUNDS)) / 1e9
 
 
 def _lanes(processor: Host) -> int:
