@@ -237,12 +237,14 @@ def _power_of_two(
     return b.fsub(shifted, splat(type, magic)), b.bitcast(field, type)
 
 
-def _reduce(b: ir.IRBuilder, x: ir.Value, bias: int, most: int | None = None) -> tuple[ir.Value, ir.Value]:
-    """The remainder r and the power of `_power_of_two`."""
-    n, power = _power_of_two(b, x, _LOG2E, bias, most)
+def _reduce(
+    b: ir.IRBuilder, x: ir.Value, bias: int, most: int | None = None, sign: int = 1
+) -> tuple[ir.Value, ir.Value]:
+    """The remainder r and the power of `_power_of_two`: exp(sign x) = 2**n exp(sign r)."""
+    n, power = _power_of_two(b, x, sign * _LOG2E, bias, most)
     high, low = _format(x.type).ln2
-    r = fma(b, n, splat(x.type, -high), x)  # exact: x and n ln2 share their highest bits
-    return fma(b, n, splat(x.type, -low), r), power
+    r = fma(b, n, splat(x.type, -sign * high), x)  # exact: x and n ln2 share their highest bits
+    return fma(b, n, splat(x.type, -sign * low), r), power
 
 
 def _reduce_wide(b: ir.IRBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -281,12 +283,13 @@ def _exp_of_negative(b: ir.IRBuilder, x: ir.Value) -> ir.Value:
 def _one_plus_exp_of_minus(b: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """1 + exp(-x), infinite where exp(-x) is.
 
-    Computed as 2 exp(r) 2**(n - 1) + 1: the power stays finite up to the largest n, and the product overflows by itself.
+    Computed as 2 exp(-r) 2**(n - 1) + 1: the power stays finite up to the largest n, and the product overflows by itself. x is
+    nowhere negated: LLVM would mix that into the clamp, which then takes four instructions instead of one.
     """
     form = _format(x.type)
     x = _clamp(b, x, -form.exp_range[1], -form.exp_range[0] - 1)
-    r, half_power = _reduce(b, b.fneg(x), form.bias - 1)
-    twice = _horner(b, r, tuple(2 * c for c in form.exp_near))
+    r, half_power = _reduce(b, x, form.bias - 1, sign=-1)
+    twice = _horner(b, r, tuple(2 * c * (-1) ** k for k, c in enumerate(form.exp_near)))
     return fma(b, twice, half_power, splat(x.type, 1.0))
 
 
