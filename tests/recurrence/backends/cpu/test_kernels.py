@@ -16,7 +16,7 @@ from deeplstm.recurrence import dispatch
 from deeplstm.recurrence.backends.cpu import pool, threads
 from deeplstm.recurrence.backends.cpu.address import Address
 from deeplstm.recurrence.backends.cpu.space import Block, Space
-from table import CELLS, SHAPES, Shape, cells, shapes
+from table import CELLS, FORMS, SHAPES, Shape, cells, shapes
 
 TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-10}, torch.float32: {"rtol": 1e-3, "atol": 2e-4}}
 UNEQUAL = Shape("unequal", 5, 4, 3, 5, (3, 5, 0, 4))
@@ -73,6 +73,17 @@ def test_resets(case, reverse):
     for shape in (UNEQUAL, Shape("equal", 6, 3, 3, 5)):
         resets = torch.rand(shape.T, shape.B) < 0.4
         assert_equals_the_reference(case, shape, torch.float64, resets=resets, reverse=reverse)
+
+
+@cells(FORMS)
+def test_programs_of_every_form(case):
+    """As they are, with lengths in reverse, and with resets and a trace."""
+    for shape, options in (
+        (Shape("equal", 7, 3, 3, 4), {}),
+        (UNEQUAL, {"reverse": True, "memory": "recompute"}),
+        (UNEQUAL, {"resets": torch.rand(UNEQUAL.T, UNEQUAL.B) < 0.4, "trace": ["new"]}),
+    ):
+        assert_equals_the_reference(case, shape, torch.float64, **options)
 
 
 @cells(FEW)
