@@ -216,6 +216,29 @@ def test_a_backward_can_be_run_again():
     assert torch.equal(first, torch.autograd.grad(y.sum(), x)[0])
 
 
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+@pytest.mark.parametrize("what", ["resets", "noise"])
+def test_masks_that_change_before_the_backward_raise(name, what):
+    cell, x = LSTMCell(3, 4, zoneout=0.3), torch.randn(5, 2, 3, requires_grad=True)
+    masks = {"resets": torch.rand(5, 2) < 0.4, "noise": cell.draw_noise(5, 2, like=x)}
+    y, _ = scan(cell, None, x, zeros(cell, 2), backend=name, **masks)
+    (masks["resets"] if what == "resets" else next(iter(masks["noise"].values()))).logical_not_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_lengths_may_change_after_the_forward(name):
+    cell, x, lengths = GRUCell(3, 4), torch.randn(5, 2, 3, requires_grad=True), torch.tensor([4, 2])
+    found = []
+    for after in ([4, 2], [1, 0]):
+        _, final = scan(cell, None, x, zeros(cell, 2), noise={}, lengths=lengths, backend=name)
+        lengths.copy_(torch.tensor(after))
+        found.append(torch.autograd.grad(final.sum(), [x, *cell.parameters()]))
+    for first, second in zip(*found, strict=True):
+        assert torch.equal(first, second)
+
+
 def test_nan_stays_in_its_row_and_beyond_a_length_it_changes_nothing():
     cell = LSTMCell(3, 5, norm=True)
     x = torch.randn(6, 4, 3)
