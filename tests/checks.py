@@ -11,11 +11,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 
 def flat(value: Any) -> list[Tensor]:
-    """Every tensor in a nest of tuples and lists, in order."""
+    """Every tensor in a nest of tuples, lists and dicts, in order."""
     if isinstance(value, PackedSequence):
         return [value.data]
     if isinstance(value, Tensor):
         return [value]
+    if isinstance(value, dict):
+        value = value.values()
     return [tensor for part in value for tensor in flat(part)]
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from deeplstm import GRUCell, HighwayCell, LSTMCell, RNNCell
+from deeplstm import GRUCell, HighwayCell, LSTMCell, RNNCell, mark
+from deeplstm.cells._cell import Cell
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,69 @@ CELLS = [
 ]
 PLAIN = [case for case in CELLS if case.name in ("LSTMCell-plain", "GRUCell-plain", "RNNCell-plain", "RNNCell-relu")]
 FUSED = PLAIN + [case for case in CELLS if case.name in ("LSTMCell-no_bias", "LSTMCell-proj", "GRUCell-no_bias")]
+
+
+# ---------------------------------------------------------------- programs of every form
+
+Form = Callable[["Small", Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Small(Cell):
+    """A cell of a line or two, (output, new state) as a function of itself, x and h: what is peculiar is its program."""
+
+    def __init__(self, input_size: int, hidden_size: int, form: Form) -> None:
+        super().__init__(input_size, hidden_size, {"form": form})
+        self.inputs, self.recurrent = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, hidden_size)
+        self.first, self.second = nn.Linear(hidden_size, 3), nn.Linear(3, 2)
+
+    def step(self, x: Tensor, state: Tensor, noise: Any) -> tuple[Tensor, Tensor]:
+        y, new = self.options["form"](self, x, state)
+        return y, mark(new, "new")
+
+
+def _both(new: Callable[[Small, Tensor, Tensor], Tensor]) -> Form:
+    """A new state that is the output too."""
+    return lambda c, x, h: (new(c, x, h),) * 2
+
+
+def _read(output: Callable[[Small, Tensor], Tensor]) -> Form:
+    """A plain new state, and what an output makes of it."""
+
+    def step(c: Small, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        new = torch.tanh(c.inputs(x) + c.recurrent(h))
+        return output(c, new), new
+
+    return step
+
+
+def _unlike_columns(c: Small, x: Tensor, h: Tensor) -> Tensor:
+    z = c.inputs(x) + h
+    return torch.cat([torch.tanh(z[:, :1]), torch.sigmoid(z[:, 1:])], 1)
+
+
+_FORMS: dict[str, Form] = {
+    # h itself is added: its gradient is what the weights' gradients are made of
+    "added": _both(lambda c, x, h: c.inputs(x) + h),
+    "added_tanh": _both(lambda c, x, h: torch.tanh(c.inputs(x) + h)),
+    "added_relu": _both(lambda c, x, h: torch.relu(c.inputs(x) + h)),
+    "added_softmax": _both(lambda c, x, h: torch.softmax(c.inputs(x) + h, 1)),
+    "added_norm": _both(lambda c, x, h: F.layer_norm(c.inputs(x) + h, h.shape[1:])),
+    "added_columns": _both(_unlike_columns),
+    "residual": _both(lambda c, x, h: h + torch.tanh(c.inputs(x) + c.recurrent(h))),
+    # products after the loop, of what others after the loop make
+    "output_relu": _read(lambda c, new: c.second(torch.relu(c.first(new)))),
+    "output_silu": _read(lambda c, new: c.second(F.silu(c.first(new)))),
+    "output_gelu": lambda c, x, h: (
+        c.second(F.gelu(c.first(torch.tanh(c.inputs(x) + h)))),
+        torch.tanh(c.inputs(x) + h),
+    ),
+    "output_of_inputs": lambda c, x, h: (c.second(F.silu(c.first(c.inputs(x)))), torch.tanh(c.inputs(x) + h)),
+    # nothing goes back from the output
+    "output_detached": _read(lambda c, new: c.first(new).detach()),
+    "output_masked": _read(lambda c, new: (new > 0).to(new.dtype)),
+}
+FORMS = [Case(f"form-{name}", Small, {"form": form}) for name, form in _FORMS.items()]
+"""Cells that are in no package: all that is peculiar about a program, in as few lines as can be."""
 
 
 @dataclass(frozen=True)

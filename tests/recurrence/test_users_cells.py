@@ -41,6 +41,18 @@ class Steep(torch.autograd.Function):
         return 2 * gradient
 
 
+class Mixing(torch.autograd.Function):
+    """A gradient that mixes rows."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient - 0.1 * gradient.sum(0)
+
+
 def in_place(c, x, h):
     z = c.a(x)
     z += c.b(h)
@@ -200,6 +212,17 @@ LEFT = {
     "as numpy": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) * float(x.detach().numpy().shape[1]), ".numpy()"),
     "as a list": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) * (len(x.tolist()) > 0), ".tolist()"),
     "cumsum": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h)).cumsum(1) * 0.1, "aten.cumsum"),
+    "a sum over the batch": (lambda c, x, h: torch.tanh(c.a(x) + c.b(h) - h.sum(0)), "a sum over the batch"),
+    "a sum of everything": (lambda c, x, h: torch.tanh(c.a(x) * x.sum() + c.b(h)), "a sum over the batch"),
+    "a sum without a gradient": (
+        lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * (h.detach().sum(0, keepdim=True) @ c.b.weight)),
+        "a sum over the batch",
+    ),
+    "products over the batch": (
+        lambda c, x, h: torch.tanh(c.a(x) + h @ torch.einsum("bi,bj->ij", h, h)),
+        "a sum over the batch",
+    ),
+    "a sum over the batch in a derivative": (lambda c, x, h: Mixing.apply(c.a(x) + c.b(h)), "a sum over the batch"),
     "its own noise": (
         lambda c, x, h: torch.tanh(c.a(x) + nn.functional.dropout(c.b(h), 0.5, c.training)),
         "random numbers",

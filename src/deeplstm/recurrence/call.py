@@ -76,7 +76,7 @@ def checked_lengths(
         return None, [f"lengths have shape {tuple(given.shape)}, ({B},) is expected: one for each row of the batch"]
     if torch.compiler.is_compiling():  # values are not known yet: an operator checks them when they are
         return torch.ops.deeplstm.checked_lengths(given.to(device, torch.int64), T), []
-    given = given.to("cpu", torch.int64)
+    given = given.to("cpu", torch.int64, copy=True)  # a backward reads it again, whatever the caller has written there
     if complaint := _out_of_range(given, T):
         return None, [complaint]
     if bool((given == T).all()):

@@ -11,7 +11,7 @@ from deeplstm.recurrence.program.interpret import products, straight_line
 from deeplstm.recurrence.program.program import backward, forward
 from deeplstm.recurrence.program.rows import Unsupported
 from deeplstm.recurrence.program.stages import stages
-from table import CELLS, cells
+from table import CELLS, FORMS, cells
 
 
 def signature(cell, dtype=torch.float64, trace=()):
@@ -40,7 +40,8 @@ def one_step(case, B=3):
     outputs = [y, *flat(new)]
     upstream = [torch.randn_like(o) for o in outputs]
     inputs = [x, *flat(state), *cell.parameters()]
-    gradients = torch.autograd.grad(outputs, inputs, upstream, allow_unused=True)
+    pairs = [(o, u) for o, u in zip(outputs, upstream, strict=True) if o.requires_grad]
+    gradients = torch.autograd.grad([o for o, _ in pairs], inputs, [u for _, u in pairs], allow_unused=True)
     gradients = [torch.zeros_like(i) if g is None else g for g, i in zip(gradients, inputs, strict=True)]
     values = dict(zip(step.weights.values(), cell.parameters(), strict=True))
     values |= {step.x: x} | dict(zip(step.states, flat(state), strict=True))
@@ -65,14 +66,14 @@ def assert_equal(got, want):
         torch.testing.assert_close(torch.zeros_like(w) if g is None else g.reshape(w.shape), w)
 
 
-@cells()
+@cells([*CELLS, *FORMS])
 def test_the_differentiated_program_equals_autograd(case):
     step, values, outputs, gradients = one_step(case)
     assert_equal(evaluated([step.y, *step.new], values), outputs)
     assert_equal(evaluated(gradient_nodes(step), values), gradients)
 
 
-@cells()
+@cells([*CELLS, *FORMS])
 @pytest.mark.parametrize("memory", ["save", "recompute"])
 def test_the_split_program_equals_the_whole_one(case, memory):
     """Before, loop and after, each run alone from what the others hand to it."""
@@ -88,12 +89,8 @@ def test_the_split_program_equals_the_whole_one(case, memory):
         assert program.saved == ()
 
 
-def merged_before(step, split):
-    return products(step.graph, order(split.before, lambda n: n in split.outside or n.kind == "free"))
-
-
 def run_split(step, split, values):
-    merged = merged_before(step, split)
+    merged = products(step.graph, split.before)
     before = dict(zip(split.before, evaluated(split.before, values, merged), strict=True))
     inside = values | before
     loop = [*split.kept, *split.following]
@@ -104,7 +101,7 @@ def run_split(step, split, values):
     return values | before | results | totals
 
 
-@cells()
+@cells([*CELLS, *FORMS])
 def test_no_product_is_left_in_a_loop_that_could_stand_outside(case):
     step, *_ = one_step(case)
     program = backward(step)
@@ -120,12 +117,12 @@ def test_no_product_is_left_in_a_loop_that_could_stand_outside(case):
         assert all(n.kind == "rows" for n in split.loop)
 
 
-@cells()
+@cells([*CELLS, *FORMS])
 def test_stages_compute_everything_once_and_in_order(case):
     step, *_ = one_step(case)
     program = backward(step)
-    for split in (forward(step, saved=program.saved).split, program.split):
-        loop = stages(split, merged_before(step, split))
+    for split, is_backward in ((forward(step, saved=program.saved).split, False), (program.split, True)):
+        loop = stages(split, products(step.graph, split.before), is_backward=is_backward)
         linears = [n for stage in loop.stages for group in stage.groups.values() for n in group]
         assert sorted(n.id for n in linears) == sorted(n.id for n in split.loop if n.op == "linear")
         written = {loop.places[n].buffer for n in (*split.outside, *split.before) if n in loop.places}
@@ -134,6 +131,11 @@ def test_stages_compute_everything_once_and_in_order(case):
                 assert loop.places[rows].buffer in written, "a product reads rows that no earlier stage has written"
             written |= {place.buffer for _, place in (*stage.stores, *stage.reductions)}
         assert set(loop.following) <= written
+        if is_backward:
+            kept = {place.buffer for place in loop.kept.values()}
+            assert not kept.intersection(loop.following), "what is carried back has room for two steps"
+        for product in products(step.graph, split.before):
+            assert not split.outside.intersection(n for n, _ in product.columns), "what is there is not computed again"
 
 
 def test_the_plain_lstm_is_one_stage_forward_and_two_backward():
@@ -143,7 +145,7 @@ def test_the_plain_lstm_is_one_stage_forward_and_two_backward():
     assert [n.op for n in program.saved].count("sigmoid") == 3
     assert len(program.saved) == 4, "input, forget, cell and output gate; c and h are there anyway"
     for part, count in ((split, 1), (program.split, 2)):
-        assert len(stages(part, merged_before(step, part)).stages) == count
+        assert len(stages(part, products(step.graph, part.before)).stages) == count
     assert len(split.before) == 4
     assert len([n for n in program.split.loop if n.op == "linear"]) == 1
     assert len(products(step.graph, order(split.before, lambda n: n.kind == "free"))) == 1, "four gates, one product"

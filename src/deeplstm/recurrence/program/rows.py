@@ -144,7 +144,7 @@ class Lowering:
                 )
             if Rows not in kinds:
                 return self._without_rows(node, args, kwargs)
-            self._check_dtypes(node)
+            self._check_others(node)
             if node.target in ATEN:
                 return self._elementwise(ATEN[node.target], node, args, kwargs)
             handler = self.handlers.with_rows.get(node.target)
@@ -234,11 +234,17 @@ class Lowering:
         spelled: tuple[Any, Any] = fx.map_arg((node.args, node.kwargs), whole)
         return tuple(a if isinstance(a, torch.Tensor) else b for a, b in zip(args, spelled[0], strict=True)), spelled[1]
 
-    def _check_dtypes(self, node: fx.Node) -> None:
-        """What meets rows has their dtype: kernels read weights, and what torch makes of them, as numbers of that."""
+    def _check_others(self, node: fx.Node) -> None:
+        """What meets rows has their dtype: kernels read weights, and what torch makes of them, as numbers of that. And it is
+        there before the rows are: a sum over them is not, and would mix them.
+        """
         for given in node.all_input_nodes:
-            dtype = getattr(given.meta.get("val"), "dtype", None)
-            if isinstance(self.values[given], Node) and dtype not in (torch.bool, self.dtype):
+            value, dtype = self.values[given], getattr(given.meta.get("val"), "dtype", None)
+            if not isinstance(value, Node):
+                continue
+            if value.kind == "sum":
+                raise Unsupported("a sum over the batch")
+            if dtype not in (torch.bool, self.dtype):
                 raise Unsupported(f"weights as {dtype} among {self.dtype}")
 
     @staticmethod

@@ -76,9 +76,8 @@ def program(cell: nn.Module, *, input_size: int | None = None) -> Program:
     step = capture(call_of(cell), signature)
     back = backward(step)
     loops = []
-    for part in (forward(step, saved=back.saved).split, back.split):
-        given = {*part.outside, *step.weights.values()}
-        loops.append((part, stages(part, products(step.graph, order(part.before, given.__contains__)))))
+    for part, is_backward in ((forward(step, saved=back.saved).split, False), (back.split, True)):
+        loops.append((part, stages(part, products(step.graph, part.before), is_backward=is_backward)))
     title = f"{name_of(cell)}: x ({size}), state ({', '.join(map(str, signature.states))})"
     return Program(title, loops[0], loops[1])
 

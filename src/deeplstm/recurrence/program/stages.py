@@ -91,6 +91,7 @@ class Loop:
         totals: where each "total" is added up, a row of the batch each.
         resets: where carried values are exchanged: for each of them, what it is read from before that and what it is
             exchanged for (forward), or where its gradient goes instead (backward); empty without resets.
+        is_backward: whether it goes from the last step to the first, so that they are exchanged after a step, not before it.
     """
 
     split: Split
@@ -102,6 +103,7 @@ class Loop:
     kept: dict[Node, Place]
     totals: dict[Node, Buffer]
     resets: tuple[tuple[Buffer, Buffer], ...]
+    is_backward: bool
     buffers: tuple[Buffer, ...]
 
     @property
@@ -149,6 +151,7 @@ def stages(
     split: Split,
     before: Sequence[Product],
     *,
+    is_backward: bool = False,
     resets: bool = False,
     wholes: Iterable[Columns] = (),
     kept_at: Iterable[Columns] = (),
@@ -159,18 +162,21 @@ def stages(
     Args:
         split: the parts of a step.
         before: the products that are done for all steps before the loop.
+        is_backward: of the backward, where there is room for two steps of what is carried; a forward keeps all of them.
         resets: whether carried values are exchanged.
         wholes: values from outside that lie side by side.
         kept_at: where values that are kept are to lie; the others have a buffer each.
         overwrites: whether what is kept may overwrite what comes before the loop, where that has been read.
     """
     products = [Columns(f"before{n}", p.width, p.columns) for n, p in enumerate(before)]
-    return _Planner(split, [*wholes, *products], kept_at, overwrites).plan(resets)
+    return _Planner(split, [*wholes, *products], kept_at, is_backward, overwrites).plan(resets)
 
 
 class _Planner:
-    def __init__(self, split: Split, wholes: list[Columns], kept_at: Iterable[Columns], overwrites: bool) -> None:
-        self.split, self.overwrites = split, overwrites
+    def __init__(
+        self, split: Split, wholes: list[Columns], kept_at: Iterable[Columns], is_backward: bool, overwrites: bool
+    ) -> None:
+        self.split, self.is_backward, self.overwrites = split, is_backward, overwrites
         self.computed = set(split.loop)
         self.places: dict[Node, Place] = {}
         self.level: dict[Node, int] = {}
@@ -287,7 +293,7 @@ class _Planner:
             wanted.setdefault(node, []).append(Place(buffer))
         self.kept: dict[Node, Place] = {}
         for node in split.kept:
-            if node in split.following:
+            if node in split.following and not self.is_backward:
                 self.kept[node] = wanted[node][0]
             else:
                 self.kept[node] = (
@@ -430,5 +436,6 @@ class _Planner:
             self.kept,
             self.totals,
             self._resets() if resets else (),
+            self.is_backward,
             tuple(self.buffers.values()),
         )

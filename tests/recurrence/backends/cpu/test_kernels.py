@@ -16,7 +16,7 @@ from deeplstm.recurrence import dispatch
 from deeplstm.recurrence.backends.cpu import pool, threads
 from deeplstm.recurrence.backends.cpu.address import Address
 from deeplstm.recurrence.backends.cpu.space import Block, Space
-from table import CELLS, SHAPES, Shape, cells, shapes
+from table import CELLS, FORMS, SHAPES, Shape, cells, shapes
 
 TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-10}, torch.float32: {"rtol": 1e-3, "atol": 2e-4}}
 UNEQUAL = Shape("unequal", 5, 4, 3, 5, (3, 5, 0, 4))
@@ -73,6 +73,17 @@ def test_resets(case, reverse):
     for shape in (UNEQUAL, Shape("equal", 6, 3, 3, 5)):
         resets = torch.rand(shape.T, shape.B) < 0.4
         assert_equals_the_reference(case, shape, torch.float64, resets=resets, reverse=reverse)
+
+
+@cells(FORMS)
+def test_programs_of_every_form(case):
+    """As they are, with lengths in reverse, and with resets and a trace."""
+    for shape, options in (
+        (Shape("equal", 7, 3, 3, 4), {}),
+        (UNEQUAL, {"reverse": True, "memory": "recompute"}),
+        (UNEQUAL, {"resets": torch.rand(UNEQUAL.T, UNEQUAL.B) < 0.4, "trace": ["new"]}),
+    ):
+        assert_equals_the_reference(case, shape, torch.float64, **options)
 
 
 @cells(FEW)
@@ -203,6 +214,29 @@ def test_a_backward_can_be_run_again():
     y, _ = scan(cell, None, x, torch.zeros(2, 4), noise={}, backend="cpu")
     first = torch.autograd.grad(y.sum(), x, retain_graph=True)[0]
     assert torch.equal(first, torch.autograd.grad(y.sum(), x)[0])
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+@pytest.mark.parametrize("what", ["resets", "noise"])
+def test_masks_that_change_before_the_backward_raise(name, what):
+    cell, x = LSTMCell(3, 4, zoneout=0.3), torch.randn(5, 2, 3, requires_grad=True)
+    masks = {"resets": torch.rand(5, 2) < 0.4, "noise": cell.draw_noise(5, 2, like=x)}
+    y, _ = scan(cell, None, x, zeros(cell, 2), backend=name, **masks)
+    (masks["resets"] if what == "resets" else next(iter(masks["noise"].values()))).logical_not_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_lengths_may_change_after_the_forward(name):
+    cell, x, lengths = GRUCell(3, 4), torch.randn(5, 2, 3, requires_grad=True), torch.tensor([4, 2])
+    found = []
+    for after in ([4, 2], [1, 0]):
+        _, final = scan(cell, None, x, zeros(cell, 2), noise={}, lengths=lengths, backend=name)
+        lengths.copy_(torch.tensor(after))
+        found.append(torch.autograd.grad(final.sum(), [x, *cell.parameters()]))
+    for first, second in zip(*found, strict=True):
+        assert torch.equal(first, second)
 
 
 def test_nan_stays_in_its_row_and_beyond_a_length_it_changes_nothing():

@@ -45,6 +45,12 @@ class Job:
     def states(self) -> int:
         return len(self.programs.step.states)
 
+    @property
+    def masks(self) -> list[Tensor]:
+        """What the backward reads of the call that has no gradient."""
+        noise, resets = self.call.noise or {}, self.call.resets
+        return [*noise.values(), *([] if resets is None else [resets])]
+
     def parts(self, others: Tensors) -> tuple[Tensors, Tensors, Tensors]:
         """States, initial states, weights."""
         initials = self.states * (1 + self.wanted.resets)
@@ -71,7 +77,8 @@ class Recurrence(torch.autograd.Function):
         outputs, keep = forward(job, x, others)
         ctx.job = job
         ctx.inputs = 1 + len(others)
-        ctx.save_for_backward(x, *others, *keep)
+        # masks are in the job; saved, they raise if they have been changed in place before the backward
+        ctx.save_for_backward(x, *others, *job.masks, *keep)
         ctx.set_materialize_grads(False)
         return tuple(outputs)
 
@@ -79,7 +86,7 @@ class Recurrence(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
         job: Job = ctx.job
         tensors = ctx.saved_tensors
-        inputs, keep = tensors[: ctx.inputs], tensors[ctx.inputs :]
+        inputs, keep = tensors[: ctx.inputs], tensors[ctx.inputs + len(job.masks) :]
         if torch.is_grad_enabled():
             return None, *_through_the_reference(job, inputs, upstream, ctx.needs_input_grad[1:])
         return None, *backward(job, inputs, keep, upstream)

@@ -42,13 +42,22 @@ class CompiledLoop:
         element: Element,
         *,
         before: Sequence[Product] = (),
+        is_backward: bool = False,
         resets: bool = False,
         wholes: Sequence[Columns] = (),
         kept_at: Sequence[Columns] = (),
         overwrites: bool = False,
         identity: str = "",
     ) -> None:
-        self.loop = stages(split, before, resets=resets, wholes=wholes, kept_at=kept_at, overwrites=overwrites)
+        self.loop = stages(
+            split,
+            before,
+            is_backward=is_backward,
+            resets=resets,
+            wholes=wholes,
+            kept_at=kept_at,
+            overwrites=overwrites,
+        )
         self.layout = layout(self.loop, element, host())
         self.kernel = compiled(identity, self._written, host()) if identity else compile_ir(self._written(), host())
         self.shared = [shared(library, host()) for library in self.layout.libraries]

@@ -9,10 +9,9 @@ import torch
 
 from ...program.capture import Step
 from ...program.graph import Node, order
-from ...program.interpret import Product, products, straight_line
+from ...program.interpret import products, straight_line
 from ...program.program import backward, forward
 from ...program.rows import Unsupported
-from ...program.split import Split
 from ...program.stages import Buffer, Columns, Place, side_by_side
 from .compiled import CompiledLoop, Sources, needed
 from .flat import Flat
@@ -64,11 +63,10 @@ class Forward:
             self.saved = backward(step, wants_x=wanted.x, weights=wanted.weights, memory=wanted.memory).saved
         split = forward(step, trace=wanted.trace, saved=self.saved).split
         identity = _identity("forward", step, element, wanted)
-        merged = _merged(step, split)
         self.loop = CompiledLoop(
             split,
             element,
-            before=merged,
+            before=products(step.graph, split.before),
             resets=wanted.resets,
             overwrites=bool(self.saved),
             identity=identity,
@@ -136,7 +134,8 @@ class Backward:
         self.loop = CompiledLoop(
             split,
             element,
-            before=_merged(step, split),
+            before=products(step.graph, split.before),
+            is_backward=True,
             resets=wanted.resets,
             wholes=self.wholes,
             identity=identity,
@@ -184,11 +183,6 @@ class Backward:
         self.sums = straight_line(self.results, self.known, outer=outer, total=total, dtype=getattr(torch, element))
         self.needs = _reads(self.before, self.after) | {place.buffer.name for place in self.places.values()}
         self.sources = _sources(self, step, element)
-
-
-def _merged(step: Step, split: Split) -> list[Product]:
-    """The products before a loop whose results lie side by side."""
-    return products(step.graph, order(split.before, lambda n: n in split.outside or n.kind == "free"))
 
 
 def _before(

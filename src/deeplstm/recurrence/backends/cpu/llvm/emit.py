@@ -47,9 +47,8 @@ def emit(program: Loop, layout: Layout) -> ir.Module:
     module = ir.Module(name="deeplstm")
     stages = [_StageEmitter(module, n, stage, program, layout).emit() for n, stage in enumerate(program.stages)]
     if program.has_resets:
-        is_backward = any(b.name == "dy" for b in program.buffers)
-        resets = _emit_resets(module, program, layout, is_backward)
-        stages = [*stages, resets] if is_backward else [resets, *stages]
+        resets = _emit_resets(module, program, layout)
+        stages = [*stages, resets] if program.is_backward else [resets, *stages]
     void = ir.VoidType()
     function = ir.Function(module, ir.FunctionType(void, [I64, I64, PTR]), KERNEL)
     b = ir.IRBuilder(function.append_basic_block("entry"))
@@ -72,7 +71,7 @@ def emit(program: Loop, layout: Layout) -> ir.Module:
     return module
 
 
-def _emit_resets(module: ir.Module, program: Loop, layout: Layout, is_backward: bool) -> ir.Function:
+def _emit_resets(module: ir.Module, program: Loop, layout: Layout) -> ir.Function:
     """``resets(context, t, low, high)``: before a forward step the state is the past one, or the initial one where a row is
     reset; after a backward step its gradient goes to the past one, or to the initial one.
     """
@@ -93,7 +92,7 @@ def _emit_resets(module: ir.Module, program: Loop, layout: Layout, is_backward: 
                 def at(buffer: Buffer, row: ir.Value = row, column: ir.Value = column) -> ir.Value:
                     return rows.at(Place(buffer), row, column)
 
-                if is_backward:
+                if program.is_backward:
                     gradient = at(program.following[n])
                     value = types.load(b, gradient, element)
                     zero = ir.Constant(value.type, None)
