@@ -15,6 +15,7 @@ from ..gates import Gates, gates
 from ..memory import memory as memory_of
 from ..run import is_batch_first
 from ..trace import trace
+from ..words import counted
 from .arrays import fit, pack
 from .features import FEATURES, SHIFTS, Tracking, features, tracking
 from .network import blocks, matrices
@@ -188,7 +189,7 @@ def memory_curves(model: nn.Module, x: Tensor, unit: str) -> dict[str, Any] | No
     return {
         "about": f"How strongly what was read k {unit}s before{ahead} still moves what a layer gives now, and what the whole "
         f"model gives: the norm of the gradient, estimated. Nine tenths of the {names.get(last, last)}'s lie "
-        f"within {reach[last]} {unit}s.",
+        f"within {counted(reach[last], unit)}.",
         "label": "gradient norm",
         "lags": list(range(lags)),
         "layers": [
