@@ -99,7 +99,7 @@ def test_every_line_of_a_summary_has_a_name():
     assert set(names) == {"layer 1", "layer 2"}
 
 
-@pytest.mark.parametrize("bias", [(0, 0.5), (-1, 4), (-1, 11)], ids=str)
+@pytest.mark.parametrize("bias", [(0, 0.5), (-2, 1), (-1, 4), (-1, 11)], ids=str)
 def test_the_ticks_of_half_lives_keep_clear_of_each_other(bias):
     net = LSTM(2, 64)
     with torch.no_grad():
@@ -115,6 +115,7 @@ def test_the_ticks_of_half_lives_keep_clear_of_each_other(bias):
     ]
     boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
     assert len(boxes) >= 2
+    assert boxes[0].x0 < ax.bbox.x0 + ax.bbox.width / 2  # not all of them at one end
     assert all(left.x1 + 3 < right.x0 for left, right in pairwise(boxes))
 
 

@@ -150,7 +150,7 @@ def _few_ticks(ax: Any) -> None:
     """Ticks of a logarithmic axis that keep clear of each other, each with its number, however many decades it has."""
     ticker = needed("matplotlib.ticker", "plot")
     low, high = ax.get_xlim()
-    if high < 10 * low:
+    if high < 5 * low:  # there may be but one of 1, 2, 5, 10
         ax.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=ROUND))
     else:
         ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
