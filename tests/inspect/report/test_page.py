@@ -332,6 +332,23 @@ def test_a_curve_that_leaves_the_picture_says_how_high_it_goes(opened, make, sma
     assert not any("↑" in words for _, words, *_ in written(opened(small), "#loss"))
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_every_curve_has_its_name_beside_the_others(width, opened, small):
+    names = ["layer 1", "layer 1 reverse, ahead", "layer 2", "whole model", "whole model, ahead"]
+    memory = {**small["memory"], "layers": [{"name": name, "norms": [1, 0.5, 0.1]} for name in names]}
+    page = opened({**small, "memory": memory}, width=width)
+    texts = [text[1:] for text in written(page, "#memory") if text[0] == "memory"]
+    long = page(
+        "(names) => names.map((n) => document.querySelector('#memory').getContext('2d').measureText(n).width)", names
+    )
+    boxes = [(x - long[names.index(name)], x, y) for name, x, y in texts if name in names]
+    boxes += [(x, x + 30, y) for words, x, y in texts if words == "norm"]
+    assert len(boxes) == 6
+    assert min(left for left, *_ in boxes) >= 0
+    for n, (left, right, y) in enumerate(boxes):
+        assert not any(a < right and left < b and abs(y - other) < 14 for a, b, other in boxes[:n])
+
+
 def test_curves_are_read_with_the_keys(opened, small):
     page = opened(small)
     for chart, first, second in [

@@ -25,7 +25,8 @@ const short = (x) => (x !== 0 && (Math.abs(x) < 0.001 || Math.abs(x) >= 1e6) ? x
 // series: [{name, x, y, colour, dots, faint}]; options: {xLabel, yLabel, log, top}. Returns the places of x and y on the canvas.
 function lines(canvas, series, options) {
   const { context, width, height } = sized(canvas);
-  const box = { left: 58, right: width - 12, top: 22, bottom: height - 40 };
+  const rows = rowsOf(context, series, width - 12, context.measureText(options.yLabel).width + 16);
+  const box = { left: 58, right: width - 12, top: 6 + 16 * rows.length, bottom: height - 40 };
   const all = (key) => series.flatMap((one) => one[key]).filter((v) => Number.isFinite(v) && (key === "x" || !options.log || v > 0));
   const f = options.log ? Math.log10 : (v) => v;
   const [xs, ys] = [all("x"), all("y").map(f)];
@@ -46,7 +47,7 @@ function lines(canvas, series, options) {
     context.fillText(short(t), box.left - 7, py(t));
   }
   context.textAlign = "center";
-  for (const t of ticks(x0, x1, Math.max(2, width / 130))) context.fillText(short(t), px(t), box.bottom + 12);
+  for (const t of ticks(x0, x1, Math.max(4, width / 130))) context.fillText(short(t), px(t), box.bottom + 12);
   context.fillText(options.xLabel, (box.left + box.right) / 2, height - 9);
   context.textAlign = "left";
   context.fillText(options.yLabel, 4, 9);
@@ -66,16 +67,31 @@ function lines(canvas, series, options) {
   context.fillStyle = colours.dim;
   const cut = options.log ? null : series.find((one) => one.y.some((v) => v > y1));
   if (cut) sayCut(context, cut, { px, box, top: y1 });
-  context.textAlign = "right"; // names, from the right, on one line above
-  let at = box.right;
-  for (const one of [...series].reverse()) {
-    context.fillStyle = one.colour;
-    context.fillText(one.name, at, 9);
-    at -= context.measureText(one.name).width + 16;
-    context.fillRect(at + 0.5, 8, 11, 3);
-    at -= 14;
-  }
+  context.textAlign = "right"; // names above, from the right
+  rows.forEach((row, n) => {
+    let at = box.right;
+    for (const one of [...row].reverse()) {
+      context.fillStyle = one.colour;
+      context.fillText(one.name, at, 9 + 16 * n);
+      at -= context.measureText(one.name).width + 16;
+      context.fillRect(at + 0.5, 8 + 16 * n, 11, 3);
+      at -= 14;
+    }
+  });
   return { px, py, box, x: (place) => x0 + ((place - box.left) / (box.right - box.left)) * (x1 - x0) };
+}
+
+// The series in as many rows as their names need; the first has the name of the axis at its left.
+function rowsOf(context, series, width, taken) {
+  const rows = [[]];
+  let room = width - taken;
+  for (const one of series) {
+    const long = context.measureText(one.name).width + 30;
+    if (long > room && (rows.length === 1 || rows[rows.length - 1].length)) { rows.push([]); room = width; }
+    rows[rows.length - 1].push(one);
+    room -= long;
+  }
+  return rows;
 }
 
 // Words that are read from below, as beside an axis.
