@@ -90,6 +90,48 @@ def test_a_run_that_is_shared_has_neither_curves_nor_text(deeplstm, run: Path):
     assert "How it learned" not in (run / "report.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("loss", ["nan", "inf", ""])
+def test_a_loss_that_no_curve_can_have_is_left_out_and_said(loss: str, deeplstm, run: Path):
+    header, first, *rows = (run / "metrics.csv").read_text().splitlines()
+    assert header.startswith("step,")
+    fields = first.split(",")
+    other = [*fields]
+    other[header.split(",").index("loss")] = loss
+    other[0] = str(int(fields[0]) - 1)
+    (run / "metrics.csv").write_text("\n".join([header, ",".join(other), first, *rows, ""]))
+    status, out, _ = deeplstm("inspect", run, "--steps", 20)
+    note = "The curves leave out what is no finite number in metrics.csv: 1 loss."
+    data = data_in(run / "report.html")
+    assert (status, data["notes"]) == (0, [note])
+    assert note in out
+    assert int(other[0]) not in data["loss"]["train"]["x"]
+    assert "nan" not in data["loss"]["about"]
+
+
+def test_no_loss_that_a_curve_can_have(deeplstm, run: Path):
+    lines = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
+    columns = [n for n, name in enumerate(lines[0]) if "loss" in name]
+    for line in lines[1:]:
+        for n in columns:
+            line[n] = "nan"
+    (run / "metrics.csv").write_text("\n".join([*map(",".join, lines), ""]))
+    assert deeplstm("inspect", run, "--steps", 20).status == 0
+    data = data_in(run / "report.html")
+    assert data["notes"][0].startswith("The curves leave out what is no finite number in metrics.csv: ")
+    assert data["loss"] is None
+
+
+def test_one_character_is_not_called_characters(deeplstm, trained: Path):
+    Path("my.txt").write_text("to be")
+    status, out, _ = deeplstm("inspect", trained, "--text", "my.txt", "--out", "page.html", "--steps", 1)
+    assert status == 0
+    assert "page.html: 1 character, " in out
+    data = data_in(Path("page.html"))
+    assert data["notes"] == ["Of my.txt the first 1 character is shown."]
+    assert data["facts"][-1][0] == "this text, 1 character"
+    assert "1 characters" not in Path("page.html").read_text("utf-8")
+
+
 def test_nothing_is_overwritten_unasked(deeplstm, trained: Path):
     Path("page.html").write_text("mine")
     fails(deeplstm("inspect", trained, "--out", "page.html"), "page.html exists already", "--overwrite")
@@ -114,7 +156,10 @@ def test_what_cannot_be_a_page(deeplstm, trained: Path):
     [
         (None, "cannot be read (No such file or directory)"),
         (b"", "is empty"),
-        (b"\x00\x01" * 500, "is binary"),
+        (
+            b"\x00\x01" * 500,
+            "is binary (a NUL at byte 0), but text is expected: give a text file; only a network trained",
+        ),
         ("grün".encode("latin-1"), "is not UTF-8 text"),
         ("to bé ☃".encode(), "2 characters that the vocabulary of"),
     ],
@@ -143,6 +188,11 @@ def not_a_number(path: Path) -> None:
     save_file(tensors, path)
 
 
+def no_step(path: Path) -> None:
+    header, first, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, "nan" + first[first.index(",") :], *rows, ""]))
+
+
 @pytest.mark.parametrize(
     ("file", "damage", "part"),
     [
@@ -155,6 +205,7 @@ def not_a_number(path: Path) -> None:
         ("weights.safetensors", nonsense, "is damaged or no safetensors file"),
         ("weights.safetensors", not_a_number, "NaN or infinite values"),
         ("metrics.csv", nonsense, "metrics.csv"),
+        ("metrics.csv", no_step, "metrics.csv, line 2, is 'nan,"),
         ("data/valid.bin", cut, "bytes, but valid.json speaks of"),
         ("data/valid.json", cut, "is damaged"),
     ],

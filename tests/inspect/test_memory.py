@@ -171,6 +171,14 @@ def test_kernels_give_the_same(monkeypatch):
     torch.testing.assert_close(ours.layers, theirs.layers)
 
 
+def test_it_says_how_many_steps_there_are_not_how_many_lags_were_asked_for():
+    net = LSTM(3, 4)
+    assert "layer 1: 90 % of what 20 steps show lies within" in str(memory(net, torch.randn(20, 2, 3), lags=50))
+    assert "layer 1: 90 % of what 12 steps show" in str(memory(net, torch.randn(20, 2, 3), lengths=[12, 7], lags=50))
+    assert "layer 1: 90 % of what 10 steps show" in str(memory(net, torch.randn(20, 2, 3)))
+    assert str(memory(net, torch.randn(2, 2, 3))).startswith("layer 1: 90 % of what 1 step shows lies within 0")
+
+
 def test_bad_input():
     net = LSTM(3, 4)
     for bad in (0, 1.5, True):

@@ -1,6 +1,7 @@
 """Tables and figures of what was seen: every number in its place; a missing library is named."""
 
 import sys
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -66,6 +67,56 @@ def test_figures_of_a_summary_and_of_a_memory(tmp_path):
     figure = memory(LSTM(2, 4, bidirectional=True), x, lags=3).plot()
     assert [line.get_label() for line in figure.axes[0].lines] == ["layer 1", "layer 1 reverse", "model", "model ahead"]
     figure.savefig(tmp_path / "memory.png")
+
+
+def shown_ticks(axis) -> list[float]:
+    low, high = sorted(axis.get_view_interval())
+    return [place for place in axis.get_majorticklocs() if low <= place <= high]
+
+
+@pytest.mark.parametrize("steps", [1, 6, 20])
+def test_a_trace_has_ticks_at_whole_steps_and_names_them_below_every_column(steps):
+    seen = trace(Stack(LSTMCell(2, 3), GRUCell(3, 2)), torch.randn(steps, 3, 2))
+    figure = seen.plot()
+    maps = {ax.get_title(loc="left"): ax for ax in figure.axes if ax.images}
+    assert [name for name, ax in maps.items() if ax.get_xlabel() == "step"] == ["layer 1: h", "layer 2: candidate"]
+    for ax in maps.values():
+        for axis in (ax.xaxis, ax.yaxis):
+            places = shown_ticks(axis)
+            assert places
+            assert all(place == round(place) for place in places)
+
+
+def test_every_line_of_a_summary_has_a_name():
+    seen = trace(Stack(LSTMCell(2, 4), GRUCell(4, 3)), x, loss=lambda y: y.sum())
+    figure = seen.summary().plot()
+    (legend,) = figure.legends
+    names = {text.get_text(): mark.get_color() for text, mark in zip(legend.texts, legend.legend_handles, strict=True)}
+    drawn = {
+        line.get_label(): line.get_color() for ax in figure.axes for line in ax.lines if line.get_label()[0] != "_"
+    }
+    assert names == drawn
+    assert set(names) == {"layer 1", "layer 2"}
+
+
+@pytest.mark.parametrize("bias", [(0, 0.5), (-2, 1), (-1, 4), (-1, 11)], ids=str)
+def test_the_ticks_of_half_lives_keep_clear_of_each_other(bias):
+    net = LSTM(2, 64)
+    with torch.no_grad():
+        net.bias_ih_l0[64:128] = torch.linspace(*bias, 64)
+    figure = trace(net, x).summary().plot()
+    figure.canvas.draw()
+    ax = next(ax for ax in figure.axes if ax.get_title() == "memory half-life")
+    low, high = ax.get_xlim()
+    labels = [
+        tick.label1
+        for tick in [*ax.xaxis.get_major_ticks(), *ax.xaxis.get_minor_ticks()]
+        if tick.label1.get_text() and low <= tick.get_loc() <= high
+    ]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+    assert len(boxes) >= 2
+    assert boxes[0].x0 < ax.bbox.x0 + ax.bbox.width / 2  # not all of them at one end
+    assert all(left.x1 + 3 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_bad_input():

@@ -1,5 +1,6 @@
 """`trace`: what every layer of any model computes, by name, in one pass, and nothing lost."""
 
+import copy
 import re
 import warnings
 
@@ -243,6 +244,27 @@ def test_a_cell_with_dropout_keeps_its_random_numbers_and_a_model_its_buffers():
     assert net.layers[1].num_batches_tracked == 0
     torch.testing.assert_close(net(x)[0], seen.y)
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in net.modules())
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after"])
+def test_gradients_through_a_batch_norm_that_is_training(place):
+    """It counts what it sees, and its backward needs what it has counted."""
+    norm, cells = nn.BatchNorm1d(4), [LSTMCell(4, 4), RNNCell(4, 4)]
+    cells.insert(["before", "between", "after"].index(place), norm)
+    net, x = Stack(*cells).train(), torch.randn(6, 3, 4)
+    before = dict(net.named_buffers())
+    counted = norm.running_mean.clone()
+    given = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(copy.deepcopy(net)(given)[0].square().sum(), given)
+    wanted = gradient.square().sum(-1).mean(1).sqrt().flip(0).double()
+    seen = trace(net, x, loss=lambda y: y.square().sum())
+    if place != "before":  # else the layer's own input is not the model's
+        torch.testing.assert_close(seen.gradients["layer 1"], wanted, rtol=1e-4, atol=1e-6)
+    assert seen.gradients["layer 1"].isfinite().all()
+    trace(net, x, grad=True).y.sum().backward()  # later, when the trace is long done
+    assert deeplstm.memory(net, x, samples=2).whole.isfinite().all()
+    assert all(after is before[name] for name, after in net.named_buffers())
+    assert torch.equal(norm.running_mean, counted)
 
 
 def test_only_the_values_asked_for():

@@ -42,6 +42,7 @@ def inspect(
         Replace the page if it exists.
     """
     from deeplstm.inspect.report.page import render
+    from deeplstm.inspect.words import counted
     from deeplstm.training.files import write_atomic
     from deeplstm.training.surroundings import threads
 
@@ -54,9 +55,8 @@ def inspect(
     write_atomic(out, page)
     for note in found["notes"]:
         print(note)
-    print(
-        f"{out}: {found['steps']['count']:,} {found['steps']['unit']}s, {len(page) / 1e6:.1f} MB. Open it in a browser."
-    )
+    shown = counted(found["steps"]["count"], found["steps"]["unit"])
+    print(f"{out}: {shown}, {len(page) / 1e6:.1f} MB. Open it in a browser.")
     return 0
 
 

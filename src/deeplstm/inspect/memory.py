@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .lags import by_lag, draw_steps, frozen, input_squares, lengths_of, reads_numbers, root_mean
 from .record import Sequence as Recorded
 from .run import check_model, differentiable, recorded, split_result, time_major
+from .words import counted
 
 if TYPE_CHECKING:
     import polars
@@ -21,7 +22,8 @@ class Memory:
     """What `memory` found: how strongly an output depends on the input k steps before it. Prints as a list.
 
     Attributes:
-        layers: layer name -> (K,), of the layer's output with respect to its own input, k = 0 .. K - 1.
+        layers: layer name -> (K,), of the layer's output with respect to its own input, k = 0 .. K - 1; NaN for lags that no
+            row has steps for.
         errors: layer name -> (K,), the standard error of each of these numbers.
         whole: (K,), of the model's output with respect to the input of its first recurrent layer; None where the model's
             output is no tensor with a row for every row of the batch.
@@ -65,8 +67,11 @@ class Memory:
         return plot_memory(self)
 
     def __repr__(self) -> str:
-        lags = len(next(iter(self.curves.values())))
-        lines = [f"{name}: 90 % of what {lags} steps show lies within {k}" for name, k in self.reach().items()]
+        lines = []
+        for name, k in self.reach().items():
+            shown = int((~self.curves[name].isnan()).sum())  # lags beyond the sequence's length have no number
+            show = "shows" if shown == 1 else "show"
+            lines.append(f"{name}: 90 % of what {counted(shown, 'step')} {show} lies within {k}")
         return "\n".join(lines)
 
 

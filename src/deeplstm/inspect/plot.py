@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .trace import Trace
 
 COLORS = ("#1f5f8b", "#c2452d", "#5a8f3c", "#8a5aa8", "#b8860b", "#3c8f8a")
+ROUND = (1, 2, 5, 10)
 
 
 def plot_trace(
@@ -29,6 +30,7 @@ def plot_trace(
     T = max(trace.shapes[layer][0] for layer in layers)
     width = min(16.0, 2 + len(layers) * max(4.0, min(8.0, T / 12)))
     figure, axes = _figure(len(names), len(layers), (width, 0.8 + 1.5 * len(names)))
+    lowest = {layer: [name for name in names if name in trace[layer]][-1:] for layer in layers}
     for i, name in enumerate(names):
         for j, layer in enumerate(layers):
             ax = axes[i][j]
@@ -43,8 +45,9 @@ def plot_trace(
             ax.set_title(f"{layer}: {name}" if len(layers) > 1 else name, fontsize=9, loc="left")
             ax.set_ylabel("unit", fontsize=8)
             ax.tick_params(labelsize=7)
+            _whole_numbers(ax.yaxis)
             _label_steps(ax, labels, steps)
-            if i == len(names) - 1 and labels is None:
+            if name in lowest[layer] and labels is None:
                 ax.set_xlabel("step", fontsize=8)
     return figure
 
@@ -74,18 +77,22 @@ def plot_summary(summary: Summary) -> Figure:
             finite = half[half.isfinite() & (half > 0)].sort().values
             ax.plot(finite, (finite.argsort() + 1) / max(1, len(half)), color=color[layer], label=layer)
         ax.set(xscale="log", ylim=(0, 1.03), title="memory half-life", xlabel="steps", ylabel="share of units below")
-        ticker = needed("matplotlib.ticker", "plot")
-        ax.xaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter("{x:g}")
+        _few_ticks(ax)
     if summary.gradients:
         ax = next(rest)
         for layer, curve in summary.gradients.items():
             ax.plot(*_positive(curve), color=color[layer], label=layer)
         ax.set(yscale="log", title="gradient of the loss", xlabel="steps back", ylabel="norm")
+        _whole_numbers(ax.xaxis)
     for ax in rest:
         ax.axis("off")
     _finish(axes)
+    # a legend of the figure: no single panel has all layers where their cells differ
+    named = {label: mark for ax in axes for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    named = {layer: named[layer] for layer in layers if layer in named}
+    if named:
+        columns = min(8, len(named))
+        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=columns, frameon=False, fontsize=8)
     return figure
 
 
@@ -103,6 +110,8 @@ def plot_memory(memory: Memory) -> Figure:
             ax.fill_between(range(len(curve)), low, curve + error, color=style["color"], alpha=0.15, linewidth=0)
     ax.set(yscale="log", xlabel="steps back", ylabel="gradient norm of the output")
     _finish([ax])
+    _whole_numbers(ax.xaxis)
+    ax.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -124,9 +133,29 @@ def _scale(value: Tensor, name: str) -> dict[str, Any]:
 
 
 def _label_steps(ax: Any, labels: Sequence[str] | None, steps: int) -> None:
-    if labels is not None:
+    if labels is None:
+        _whole_numbers(ax.xaxis)
+    else:
         ax.set_xticks(range(steps), [str(label) for label in labels[:steps]], fontsize=6, fontfamily="monospace")
         ax.tick_params(axis="x", length=0)
+
+
+def _whole_numbers(axis: Any) -> None:
+    """Ticks where there is a step or a unit, not between two."""
+    ticker = needed("matplotlib.ticker", "plot")
+    axis.set_major_locator(ticker.MaxNLocator("auto", integer=True, min_n_ticks=1, steps=ROUND))
+
+
+def _few_ticks(ax: Any) -> None:
+    """Ticks of a logarithmic axis that keep clear of each other, each with its number, however many decades it has."""
+    ticker = needed("matplotlib.ticker", "plot")
+    low, high = ax.get_xlim()
+    if high < 5 * low:  # there may be but one of 1, 2, 5, 10
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=ROUND))
+    else:
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
+    ax.xaxis.set_major_formatter("{x:g}")
 
 
 def _positive(curve: Tensor) -> tuple[list[int], list[float]]:
@@ -136,9 +165,7 @@ def _positive(curve: Tensor) -> tuple[list[int], list[float]]:
 
 
 def _finish(axes: Sequence[Any]) -> None:
-    for n, ax in enumerate(axes):
+    for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.title.set_fontsize(10)
         ax.tick_params(labelsize=8)
-        if n == 0 and len(ax.get_legend_handles_labels()[0]) > 0:
-            ax.legend(frameon=False, fontsize=8)

@@ -63,7 +63,8 @@ class MetricsFile:
             try:
                 pairs = zip(self.columns, fields, strict=True)
                 rows.append({name: int(text) if text.isdigit() else float(text) for name, text in pairs if text})
-                rows[-1]["step"]
+                if not isinstance(rows[-1]["step"], int):
+                    raise ValueError("a step is a whole number")
             except (ValueError, KeyError):
                 raise InputError(
                     f"{self.path}, line {number}, is {','.join(fields)[:200]!r}; {len(self.columns)} numbers were "

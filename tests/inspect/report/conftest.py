@@ -126,6 +126,7 @@ def data_of(text: str = TEXT, *, width: int = 9, layers: int = 2, **more: Any) -
         "memory": {
             "about": "Not far.",
             "label": "norm",
+            "direction": "back",
             "lags": [0, 1, 2],
             "layers": [{"name": "layer 1", "norms": [1, 0.1, None]}],
         },

@@ -84,6 +84,38 @@ def test_both_directions_stand_beside_each_other(opened, small):
     assert page.page.locator(".arrow").all_inner_texts() == ["3", "12", "5"]
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_arrows_lead_to_both_directions_together(width, opened, small):
+    page = opened(small, width=width)
+    frame, blocks, arrows = page(
+        """() => {
+            const beside = document.querySelector(".beside:has(.block + .block)");
+            const box = (one) => one.getBoundingClientRect().toJSON();
+            const frame = { ...box(beside), style: getComputedStyle(beside).borderStyle };
+            const arrows = [...document.querySelectorAll(".arrow")].slice(0, 2);
+            return [frame, [...beside.querySelectorAll(".block")].map(box), arrows.map(box)];
+        }"""
+    )
+    assert frame["style"] == "dashed"
+    for block in blocks:
+        assert frame["left"] < block["left"] < block["right"] < frame["right"]
+        assert frame["top"] < block["top"] < block["bottom"] < frame["bottom"]
+    before, after = ("top", "bottom") if width == 360 else ("left", "right")
+    assert 0 <= frame[before] - arrows[0][after] <= 10
+    assert 0 <= arrows[1][before] - frame[after] <= 10
+
+
+def test_curves_that_look_ahead_say_so(opened, small):
+    assert small["memory"]["direction"] == "back or ahead"
+    names = [layer["name"] for layer in small["memory"]["layers"]]
+    assert names == ["layer 1", "layer 1 reverse, ahead", "layer 2", "whole model", "whole model, ahead"]
+    page = opened(small)
+    page.show("#memory")
+    page.page.locator("#memory").focus()
+    page.settle()
+    assert page.page.locator("#memory-readout").inner_text().startswith("0 steps back or ahead: layer 1 ")
+
+
 def test_a_click_chooses_a_step(opened, small):
     page = opened(small)
     page("() => report.change({ step: 0, range: 0 })")

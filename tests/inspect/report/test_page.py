@@ -268,8 +268,8 @@ def test_dots_and_weights_choose_units(opened, small):
     canvas = page.page.locator("#saturation .map", has_text="output").locator("canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    x = 30 + gate["left"][unit] / 1000 * (box["width"] - 42)
-    y = box["height"] - 26 - gate["right"][unit] / 1000 * (box["height"] - 38)
+    x = 44 + gate["left"][unit] / 1000 * (box["width"] - 58)
+    y = box["height"] - 42 - gate["right"][unit] / 1000 * (box["height"] - 54)
     canvas.click(position={"x": x, "y": y})
     assert page.state()["value"] == "output"
     assert (gate["left"][page.state()["unit"]], gate["right"][page.state()["unit"]]) == (
@@ -285,6 +285,105 @@ def test_curves_are_read_under_the_pointer(opened, small):
     page.page.mouse.move(box["x"] + 58 + (box["width"] - 70) * 0.66, box["y"] + 100)
     page.settle()
     assert page.page.locator("#loss-readout").inner_text() == "step 3: training 2.500, validation 2.500"
+
+
+def written(page, selector):
+    """What is drawn as letters on a canvas when it is drawn anew, with the places."""
+    page.show(selector)
+    page(
+        """() => { window.texts = []; const draw = window.draw ??= CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (words, x, y, ...more) {
+            window.texts.push([this.canvas.id || "picture", String(words), x, y]); draw.call(this, words, x, y, ...more); };
+        for (const view of report.views) view.dirty.add("all");
+        report.change({ step: report.state.step ? 0 : 1 }); }"""
+    )
+    page.settle()
+    return page("() => window.texts")
+
+
+def test_the_map_has_axes_with_names_and_numbers(opened, make):
+    page = opened(make("abcdefghij" * 20, width=9))
+    texts = written(page, "#heat")
+    assert [words for canvas, words, *_ in texts if canvas == "heat-units"] == [*map(str, range(9)), "unit"]
+    *numbers, name = [(words, x) for canvas, words, x, _ in texts if canvas == "heat-steps"]
+    assert name[0] == "character"
+    width = page("() => document.getElementById('heat-steps').clientWidth")
+    for number, x in numbers[:-1]:  # the last keeps clear of the edge
+        assert x == pytest.approx((int(number) - 0.5) / 200 * width)  # counted from 1, as everywhere on the page
+    page("() => report.change({ order: 'mean', layer: 0, value: 'forget' })")
+    units = [words for canvas, words, *_ in written(page, "#heat") if canvas == "heat-units"]
+    assert sorted(units[:-1]) == [*map(str, range(9))]  # the units where they stand now
+    assert units[-1] == "unit, greatest mean on top"
+
+
+def test_saturation_has_a_scale(opened, small):
+    page = opened(small)
+    page.show("#saturation")
+    words = [words for _, words, *_ in written(page, "#saturation")]
+    for wanted in ("0", "0.5", "1"):
+        assert words.count(wanted) >= 2
+    assert {"below 0.1, share of steps", "above 0.9, share of steps"} <= set(words)
+
+
+def test_a_curve_that_leaves_the_picture_says_how_high_it_goes(opened, make, small):
+    curve = {"x": [1, 2, 3, 4], "y": [9.876, 3.0, 2.5, 2.2]}
+    loss = {"about": "It fell.", "label": "nats", "top": 3.0, "train": curve, "valid": {"x": [], "y": []}}
+    assert "↑ up to 9.88" in [words for _, words, *_ in written(opened({**small, "loss": loss}), "#loss")]
+    assert not any("↑" in words for _, words, *_ in written(opened(small), "#loss"))
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_every_curve_has_its_name_beside_the_others(width, opened, small):
+    names = ["layer 1", "layer 1 reverse, ahead", "layer 2", "whole model", "whole model, ahead"]
+    memory = {**small["memory"], "layers": [{"name": name, "norms": [1, 0.5, 0.1]} for name in names]}
+    page = opened({**small, "memory": memory}, width=width)
+    texts = [text[1:] for text in written(page, "#memory") if text[0] == "memory"]
+    long = page(
+        "(names) => names.map((n) => document.querySelector('#memory').getContext('2d').measureText(n).width)", names
+    )
+    boxes = [(x - long[names.index(name)], x, y) for name, x, y in texts if name in names]
+    boxes += [(x, x + 30, y) for words, x, y in texts if words == "norm"]
+    assert len(boxes) == 6
+    assert min(left for left, *_ in boxes) >= 0
+    for n, (left, right, y) in enumerate(boxes):
+        assert not any(a < right and left < b and abs(y - other) < 14 for a, b, other in boxes[:n])
+
+
+def test_curves_are_read_with_the_keys(opened, small):
+    page = opened(small)
+    for chart, first, second in [
+        ("loss", "step 1: training 4.000, validation 4.000", "step 2: training 3.000, validation 3.000"),
+        ("memory", "0 characters back: layer 1 1.0e+0", "1 character back: layer 1 1.0e-1"),
+    ]:
+        page.show(f"#{chart}")
+        canvas, readout = page.page.locator(f"#{chart}"), page.page.locator(f"#{chart}-readout")
+        still = page.pixels(f"#{chart}")
+        canvas.focus()
+        for key, wanted in [(None, first), ("ArrowRight", second), ("ArrowLeft", first), ("ArrowLeft", first)]:
+            if key:
+                page.page.keyboard.press(key)
+            page.settle()
+            assert readout.inner_text() == wanted
+            assert canvas.get_attribute("aria-valuetext") == wanted
+        assert (page.pixels(f"#{chart}") != still).any()  # the line at the reading point
+        page.page.keyboard.press("End")
+        page.settle()
+        assert canvas.get_attribute("aria-valuenow") == canvas.get_attribute("aria-valuemax")
+        canvas.blur()
+        page.settle()
+        assert (page.pixels(f"#{chart}") == still).all()
+    assert page.page.locator("#memory-readout").inner_text() == "2 characters back: layer 1 none"
+    assert page.complaints == []
+
+
+def test_a_value_from_another_step_says_from_which(opened, small):
+    loss = copy.deepcopy(small["loss"])
+    loss["valid"] = {"x": [4], "y": [2.2]}
+    page = opened({**small, "loss": loss})
+    page.show("#loss")
+    page.page.locator("#loss").focus()
+    page.settle()
+    assert page.page.locator("#loss-readout").inner_text() == "step 1: training 4.000, validation 2.200 (at 4)"
 
 
 # --- light, dark, narrow, keyboard
@@ -340,6 +439,25 @@ def test_a_narrow_window_scrolls_one_way_only(width, opened, small):
     assert page("() => document.documentElement.scrollWidth") <= width
 
 
+CROSSINGS = """() => {
+    const all = (selector) => [...document.querySelectorAll(selector)];
+    const box = (one) => {
+        const range = document.createRange(); // of the letters, where there are any: an element may be wider
+        range.selectNodeContents(one);
+        return (one.textContent ? range : one).getBoundingClientRect();
+    };
+    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    const others = all(".carried, .arrow span:not(:empty), .loop path").map(box);
+    return all(".arrow").map((arrow) => arrow.getBoundingClientRect())
+        .flatMap((arrow) => others.filter((other) => meet(arrow, other))).length;
+}"""
+
+
+@pytest.mark.parametrize("width", [360, 700, 860, 861, 1280])
+def test_no_arrow_of_the_diagram_runs_through_letters_or_loops(width, opened, small):
+    assert opened(small, width=width)(CROSSINGS) == 0
+
+
 def test_everything_that_can_be_used_has_a_name_and_the_keyboard_reaches_it(opened, small):
     page = opened(small)
     unnamed = page(
@@ -374,6 +492,8 @@ def test_everything_that_can_be_used_has_a_name_and_the_keyboard_reaches_it(open
         "range",
         "order",
         "map",
+        "loss",
+        "memory",
     } <= seen
     assert unseen == set()  # the focus can be seen everywhere
 

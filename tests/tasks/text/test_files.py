@@ -37,7 +37,7 @@ def test_what_is_no_text_is_named_with_its_place(tmp_path, piece, content, compl
     with pytest.raises(InputError, match=complaint) as error:
         list(read_text(path))
     assert str(path) in str(error.value)
-    assert "choose level=byte" in str(error.value)
+    assert "a network trained with level=byte reads" in str(error.value)
 
 
 def test_the_place_is_right_in_a_long_file(tmp_path):

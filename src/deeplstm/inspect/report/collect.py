@@ -15,6 +15,7 @@ from ..gates import Gates, gates
 from ..memory import memory as memory_of
 from ..run import is_batch_first
 from ..trace import trace
+from ..words import counted
 from .arrays import fit, pack
 from .features import FEATURES, SHIFTS, Tracking, features, tracking
 from .network import blocks, matrices
@@ -88,7 +89,7 @@ def collect(
         text: the pieces as features see them, where the page shows them differently.
         curves: the numbers, where it is no text that was read: they stand in its place, and units are looked for that follow
             them instead of a text's features.
-        memory: {"about", "label", "lags": (K,), "layers": [{"name", "norms": (K,)}]}.
+        memory: {"about", "label", "direction" ("back", "back or ahead"), "lags": (K,), "layers": [{"name", "norms": (K,)}]}.
         loss: {"about", "label", "top", "train" and "valid": {"x": (N,), "y": (N,)}}.
 
     Returns: a dict of ``data["steps"]["count"]`` steps: fewer than given where all values of all units for more of them
@@ -183,13 +184,16 @@ def memory_curves(model: nn.Module, x: Tensor, unit: str) -> dict[str, Any] | No
     found = memory_of(model, cut if is_batch_first(model) else cut.transpose(0, 1), lags=lags)
     reach = found.reach()
     last = "model" if "model" in reach else list(reach)[-1]
+    reverse = [name for name in found.layers if "reverse" in name]
+    ahead = ", and what comes k later where a layer reads from the end," if reverse else ""
     names = {"model": "whole model", "model ahead": "whole model, ahead"}
-    ahead = ", and what comes k later where a layer reads from the end," if found.ahead is not None else ""
+    names |= {name: f"{name}, ahead" for name in reverse}
     return {
         "about": f"How strongly what was read k {unit}s before{ahead} still moves what a layer gives now, and what the whole "
-        f"model gives: the norm of the gradient, estimated. Nine tenths of the {names.get(last, last)}'s lie "
-        f"within {reach[last]} {unit}s.",
+        f"model gives: the norm of the gradient, estimated. Nine tenths of the {'whole model' if last == 'model' else last}'s "
+        f"lie within {counted(reach[last], unit)}.",
         "label": "gradient norm",
+        "direction": "back or ahead" if reverse else "back",
         "lags": list(range(lags)),
         "layers": [
             {

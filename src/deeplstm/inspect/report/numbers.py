@@ -18,6 +18,7 @@ from ...nn.recurrent import Recurrent
 from ...recurrence.call import is_cell
 from ..run import check_model, is_batch_first
 from ..trace import Trace, trace
+from ..words import counted
 from .collect import MOST_STEPS, Curve, Traced, affordable_steps, collect, memory_curves, thin
 from .page import render, write
 
@@ -102,7 +103,7 @@ def report(
             loss=None if losses is None else _losses(losses),
         )
     count, width = data["steps"]["count"], shown[0].numel()
-    what = f"{count:,} {'step' if count == 1 else 'steps'} of {width:,} {'channel' if width == 1 else 'channels'}"
+    what = f"{counted(count, 'step')} of {counted(width, 'channel')}"
     data["about"] = f"{kind}, reading " + ("the first " if count < len(whole) else "") + what
     left_out = [layer for layer in seen if layer not in layers]
     data["notes"] = _notes(
@@ -235,7 +236,7 @@ def _notes(T: int, count: int, is_full: bool, width: int, inputs: int, left_out:
     notes = []
     if count < T:
         why = ": a page holds no more of them with all values of all units" if is_full else ""
-        notes.append(f"Of {T:,} steps the first {count:,} are shown{why}.")
+        notes.append(f"Of {counted(T, 'step')} the first {count:,} {'is' if count == 1 else 'are'} shown{why}.")
     if inputs < width:
         notes.append(f"Of {width:,} channels the first {inputs:,} are shown as curves.")
     if left_out:
@@ -250,7 +251,7 @@ def _losses(losses: Sequence[float]) -> dict[str, Any]:
     y = thin(values.tolist())
     x = [round(step) for step in np.linspace(1, len(values), len(y))]
     return {
-        "about": f"Training loss went from {values[0]:.3g} to {values[-1]:.3g} in {len(values):,} steps.",
+        "about": f"Training loss went from {values[0]:.3g} to {values[-1]:.3g} in {counted(len(values), 'step')}.",
         "label": "loss",
         "top": float(
             values[len(values) // 20 :].max()
@@ -261,7 +262,7 @@ def _losses(losses: Sequence[float]) -> dict[str, Any]:
 
 
 def _input(width: int, x: Tensor) -> dict[str, Any]:
-    kind = "whole numbers" if _is_whole(x) else f"{width:,} {'channel' if width == 1 else 'channels'}"
+    kind = "whole numbers" if _is_whole(x) else counted(width, "channel")
     return {
         "name": "x",
         "kind": kind,

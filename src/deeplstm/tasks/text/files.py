@@ -51,7 +51,7 @@ def read_text(file: Path, progress: Progress | None = None) -> Iterator[str]:
         if 0 in piece:
             raise InputError(
                 f"{file} is binary (a NUL at byte {done + piece.index(0):,}), but text is expected: "
-                "give a text file, or choose level=byte."
+                "give a text file; only a network trained with level=byte reads others."
             )
         yield _decoded(file, decoder, piece, done)
         done += len(piece)
@@ -75,7 +75,7 @@ def _decoded(file: Path, decoder: codecs.IncrementalDecoder, piece: bytes, done:
         waiting = len(error.object) - len(piece)  # the beginning of a character, from the piece before
         raise InputError(
             f"{file} is not UTF-8 text ({error.reason} at byte {done - waiting + error.start:,}): "
-            "convert it to UTF-8, or choose level=byte."
+            "convert it to UTF-8; a network trained with level=byte reads it as it is."
         ) from error
 
 

@@ -1,5 +1,6 @@
 """A page about a text run: what its network does with a text, character by character."""
 
+import math
 import os
 import unicodedata
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 import deeplstm
 from deeplstm.errors import InputError
 from deeplstm.inspect.report.collect import MOST_STEPS, affordable_steps, collect, expectations, memory_curves, thin
+from deeplstm.inspect.words import counted
 from deeplstm.tasks.text.config import TextModel
 from deeplstm.tasks.text.encoded import Encoded
 from deeplstm.tasks.text.files import check_files, read_bytes, read_text
@@ -19,7 +21,7 @@ from deeplstm.tasks.text.problem import UNITS, TextProblem
 from deeplstm.tasks.text.runs import load
 from deeplstm.tasks.text.vocabulary import BYTES, Vocabulary
 from deeplstm.training.loop import columns
-from deeplstm.training.metrics import MetricsFile
+from deeplstm.training.metrics import MetricsFile, Row
 from deeplstm.training.run_folder import Run
 
 ROOM = {"char": 1, "word": 32, "byte": 1}
@@ -41,8 +43,8 @@ def report(
     if not 1 <= steps <= MOST_STEPS:
         raise InputError(f"steps={steps}, but a page shows from 1 to {MOST_STEPS:,}: give a number of these.")
     network, vocabulary, config = load(run)
-    losses = _losses(Run.open(run), UNITS[vocabulary.level])
     unit = UNITS[vocabulary.level].removesuffix("s")
+    losses, notes = _losses(Run.open(run), unit)
     begin = torch.tensor([[vocabulary.start]])  # a text begins behind a line end, here as in `generate`
     wanted = min(steps, affordable_steps(network, begin))
     ids, source, cut = _read(Run.open(run), text, vocabulary, wanted)
@@ -63,11 +65,13 @@ def report(
     count = data["steps"]["count"]
     cut = cut or count < len(ids)
     data["about"] = (
-        f"{_described(config.model)}, reading " + (f"the first {count:,} {unit}s of " if cut else "") + source
+        f"{_described(config.model)}, reading " + (f"the first {counted(count, unit)} of " if cut else "") + source
     )
+    data["notes"] += notes
     if cut and (text is not None or count < steps):
         why = ": a page holds no more of them with all values of all units" if count < steps else ""
-        data["notes"].append(f"Of {source} the first {count:,} {unit}s are shown{why}.")
+        are = "is" if count == 1 else "are"
+        data["notes"].append(f"Of {source} the first {counted(count, unit)} {are} shown{why}.")
     probabilities = torch.softmax(seen.y[:count, 0].double(), dim=-1).numpy()  # y at step t is about step t + 1
     data["expected"] = expectations(probabilities, ids[:count].astype(np.int64), vocabulary.symbols)
     data["facts"] = _facts(network.parameter_counts(), losses, data["expected"]["p"], unit)
@@ -125,23 +129,36 @@ def _pieces(vocabulary: Vocabulary, ids: NDArray[Any]) -> list[str]:
     return [decoder([number]) or BYTES[number] for number in ids.tolist()]
 
 
-def _losses(run: Run, unit: str) -> dict[str, Any] | None:
-    """The curves; None for a run that is shared without them."""
+def _losses(run: Run, unit: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """The curves, None for a run that is shared without them; and what is to be said about what they leave out."""
     if not run.metrics.exists():
-        return None
+        return None, []
     rows = MetricsFile(run.metrics, columns(TextProblem.metrics)).read()
-    if not rows:
-        return None
-    train = {"x": thin([row["step"] for row in rows]), "y": thin([row["loss"] for row in rows])}
-    validated = [row for row in rows if "valid_loss" in row]
-    valid = {"x": thin([row["step"] for row in validated]), "y": thin([row["valid_loss"] for row in validated])}
-    about = f"Training loss went from {train['y'][0]:.2f} to {train['y'][-1]:.2f} in {rows[-1]['step']:,} steps."
-    if validated:
-        best = min(validated, key=lambda row: row["valid_loss"])
-        about += f" Validation is best at step {best['step']:,}, with {best['valid_loss']:.3f} nats a {unit.removesuffix('s')}."
+    train, valid = _finite(rows, "loss"), _finite(rows, "valid_loss")
+    notes = []
+    if lost := len(rows) - len(train) + sum("valid_loss" in row for row in rows) - len(valid):
+        what = counted(lost, "loss", "losses")
+        notes = [f"The curves leave out what is no finite number in {run.metrics.name}: {what}."]
+    if not train:
+        return None, notes
+    steps, losses = zip(*train, strict=True)
+    about = f"Training loss went from {losses[0]:.2f} to {losses[-1]:.2f} in {counted(steps[-1], 'step')}."
+    if valid:
+        step, best = min(valid, key=lambda point: point[1])
+        about += f" Validation is best at step {step:,}, with {best:.3f} nats a {unit}."
     # the first steps fall from a height that would flatten everything of interest
-    top = max([row["loss"] for row in rows[len(rows) // 20 :]] + valid["y"][:1])
-    return {"about": about, "label": f"nats per {unit.removesuffix('s')}", "top": top, "train": train, "valid": valid}
+    top = max([*losses[len(losses) // 20 :], *(loss for _, loss in valid[:1])])
+    curves = {"train": _thinned(train), "valid": _thinned(valid)}
+    return {"about": about, "label": f"nats per {unit}", "top": top, **curves}, notes
+
+
+def _finite(rows: list[Row], name: str) -> list[tuple[float, float]]:
+    """Steps and the losses there, those that a curve can have."""
+    return [(row["step"], row[name]) for row in rows if math.isfinite(row.get(name, math.nan))]
+
+
+def _thinned(points: list[tuple[float, float]]) -> dict[str, list[float]]:
+    return {"x": thin([step for step, _ in points]), "y": thin([loss for _, loss in points])}
 
 
 def _described(model: TextModel) -> str:
@@ -159,7 +176,7 @@ def _facts(counts: dict[str, int], losses: dict[str, Any] | None, p: list[float]
     facts = [["parameters", f"{counts['total']:,}"]]
     if losses and losses["valid"]["y"]:
         facts.append(["best validation loss", f"{min(losses['valid']['y']):.3f} nats a {unit}"])
-    return [*facts, [f"this text, {len(p):,} {unit}s", f"{bits:.2f} bits a {unit}"]]
+    return [*facts, [f"this text, {counted(len(p), unit)}", f"{bits:.2f} bits a {unit}"]]
 
 
 def _input(vocabulary: Vocabulary, unit: str) -> dict[str, Any]:

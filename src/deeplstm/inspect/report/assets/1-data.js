@@ -64,4 +64,5 @@ const percent = (share) => (share >= 0.0995 ? `${(100 * share).toFixed(0)} %` : 
 // A step's number, a text's counted from 1; and what it is called besides: its symbol, its time, or nothing.
 const numberOf = (step) => (isText ? step + 1 : step).toLocaleString("en");
 const calledHere = (step) => (data.steps.pieces.length ? ` (${named(data.steps.pieces[step])})` : "");
+const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const signed = (value) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(2);

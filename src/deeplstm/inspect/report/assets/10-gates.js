@@ -12,10 +12,10 @@ function saturation() {
     old = data.saturation.filter((one) => one.layer === layerNow().name).map((gate) => {
       const { button, canvas } = picture(holder, gate.gate);
       button.tabIndex = -1; // a dot is chosen with the pointer; the keys have the unit's number
-      const place = (width, height) => [(n) => 30 + (gate.left[n] / 1000) * (width - 42), (n) => height - 26 - (gate.right[n] / 1000) * (height - 38)];
+      const place = (width, height) => [(share) => 44 + share * (width - 58), (share) => height - 42 - share * (height - 54)];
       canvas.addEventListener("click", (event) => {
         const [x, y] = place(canvas.clientWidth, canvas.clientHeight);
-        const away = (n) => (x(n) - event.offsetX) ** 2 + (y(n) - event.offsetY) ** 2;
+        const away = (n) => (x(gate.left[n] / 1000) - event.offsetX) ** 2 + (y(gate.right[n] / 1000) - event.offsetY) ** 2;
         const unit = gate.left.reduce((best, _, n) => (away(n) < away(best) ? n : best), 0);
         change({ unit, value: gate.gate });
       });
@@ -23,18 +23,26 @@ function saturation() {
         const { context, width, height } = sized(canvas), [x, y] = place(width, height);
         context.strokeStyle = colours.line;
         context.fillStyle = colours.dim;
-        context.beginPath(); context.moveTo(30, height - 26); context.lineTo(width - 12, height - 26); context.moveTo(30, height - 26); context.lineTo(30, 12); context.moveTo(30, 12); context.lineTo(width - 12, height - 26); context.stroke();
+        context.beginPath(); context.moveTo(x(0), y(1)); context.lineTo(x(0), y(0)); context.lineTo(x(1), y(0)); context.closePath(); context.stroke();
+        for (const share of [0, 0.5, 1]) {
+          context.textAlign = "center";
+          context.fillText(share, x(share), y(0) + 13);
+          context.textAlign = "right";
+          context.fillText(share, x(0) - 8, y(share));
+          context.fillRect(x(share) - 0.5, y(0), 1, 5);
+          context.fillRect(x(0) - 5, y(share) - 0.5, 5, 1);
+        }
         context.textAlign = "center";
-        context.fillText(`below ${short(gate.low)}, share of steps`, width / 2, height - 9);
-        context.save(); context.translate(10, height / 2 - 8); context.rotate(-Math.PI / 2); context.fillText(`above ${short(gate.high)}`, 0, 0); context.restore();
+        context.fillText(`below ${short(gate.low)}, share of steps`, x(0.5), height - 9);
+        upwards(context, `above ${short(gate.high)}, share of steps`, 8, y(0.5));
         context.fillStyle = colourOf(gate.gate, 0);
         context.globalAlpha = 0.55;
-        for (let n = 0; n < gate.left.length; n++) { context.beginPath(); context.arc(x(n), y(n), 3, 0, 7); context.fill(); }
+        for (let n = 0; n < gate.left.length; n++) { context.beginPath(); context.arc(x(gate.left[n] / 1000), y(gate.right[n] / 1000), 3, 0, 7); context.fill(); }
         if (state.unit >= gate.left.length) return;
         context.globalAlpha = 1;
         context.strokeStyle = colours.ink;
         context.lineWidth = 2;
-        context.beginPath(); context.arc(x(state.unit), y(state.unit), 6, 0, 7); context.fill(); context.stroke();
+        context.beginPath(); context.arc(x(gate.left[state.unit] / 1000), y(gate.right[state.unit] / 1000), 6, 0, 7); context.fill(); context.stroke();
       });
     });
   }, true);

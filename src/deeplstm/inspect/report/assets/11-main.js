@@ -3,14 +3,14 @@
 function charts() {
   const { loss, memory } = data;
   if (loss) {
-    readableChart("loss", () => [
+    readableChart("loss", loss.train.x, () => [
       { name: "training", ...loss.train, colour: colours.output, faint: true, dots: loss.train.x.length < 2 },
       ...(loss.valid.x.length ? [{ name: "validation", ...loss.valid, colour: colours.forget, dots: loss.valid.x.length < 60 }] : []),
     ], { xLabel: "step", yLabel: loss.label, top: loss.top, digits: (v) => v.toFixed(3) }, (x, words) => `step ${x.toLocaleString("en")}: ${words.join(", ")}`);
   }
   if (memory) {
-    readableChart("memory", () => memory.layers.map((layer, n) => ({ name: layer.name, x: memory.lags, y: layer.norms, colour: colours.more[n % colours.more.length] })),
-      { xLabel: `${data.steps.unit}s back`, yLabel: memory.label, log: true, digits: (v) => v.toExponential(1) }, (x, words) => `${x} ${data.steps.unit}s back: ${words.join(", ")}`);
+    readableChart("memory", memory.lags, () => memory.layers.map((layer, n) => ({ name: layer.name, x: memory.lags, y: layer.norms, colour: colours.more[n % colours.more.length] })),
+      { xLabel: `${data.steps.unit}s ${memory.direction}`, yLabel: memory.label, log: true, digits: (v) => v.toExponential(1) }, (x, words) => `${counted(x, data.steps.unit)} ${memory.direction}: ${words.join(", ")}`);
   }
 }
 

@@ -25,7 +25,8 @@ const short = (x) => (x !== 0 && (Math.abs(x) < 0.001 || Math.abs(x) >= 1e6) ? x
 // series: [{name, x, y, colour, dots, faint}]; options: {xLabel, yLabel, log, top}. Returns the places of x and y on the canvas.
 function lines(canvas, series, options) {
   const { context, width, height } = sized(canvas);
-  const box = { left: 58, right: width - 12, top: 22, bottom: height - 40 };
+  const rows = rowsOf(context, series, width - 12, context.measureText(options.yLabel).width + 16);
+  const box = { left: 58, right: width - 12, top: 6 + 16 * rows.length, bottom: height - 40 };
   const all = (key) => series.flatMap((one) => one[key]).filter((v) => Number.isFinite(v) && (key === "x" || !options.log || v > 0));
   const f = options.log ? Math.log10 : (v) => v;
   const [xs, ys] = [all("x"), all("y").map(f)];
@@ -46,7 +47,7 @@ function lines(canvas, series, options) {
     context.fillText(short(t), box.left - 7, py(t));
   }
   context.textAlign = "center";
-  for (const t of ticks(x0, x1, Math.max(2, width / 130))) context.fillText(short(t), px(t), box.bottom + 12);
+  for (const t of ticks(x0, x1, Math.max(4, width / 130))) context.fillText(short(t), px(t), box.bottom + 12);
   context.fillText(options.xLabel, (box.left + box.right) / 2, height - 9);
   context.textAlign = "left";
   context.fillText(options.yLabel, 4, 9);
@@ -63,38 +64,89 @@ function lines(canvas, series, options) {
     if (one.dots) for (let n = 0; n < one.x.length; n++) { context.beginPath(); context.arc(px(one.x[n]), py(one.y[n]), 3.5, 0, 7); context.fill(); }
   }
   context.restore();
-  context.textAlign = "right"; // names, from the right, on one line above
-  let at = box.right;
-  for (const one of [...series].reverse()) {
-    context.fillStyle = one.colour;
-    context.fillText(one.name, at, 9);
-    at -= context.measureText(one.name).width + 16;
-    context.fillRect(at + 0.5, 8, 11, 3);
-    at -= 14;
-  }
+  context.fillStyle = colours.dim;
+  const cut = options.log ? null : series.find((one) => one.y.some((v) => v > y1));
+  if (cut) sayCut(context, cut, { px, box, top: y1 });
+  context.textAlign = "right"; // names above, from the right
+  rows.forEach((row, n) => {
+    let at = box.right;
+    for (const one of [...row].reverse()) {
+      context.fillStyle = one.colour;
+      context.fillText(one.name, at, 9 + 16 * n);
+      at -= context.measureText(one.name).width + 16;
+      context.fillRect(at + 0.5, 8 + 16 * n, 11, 3);
+      at -= 14;
+    }
+  });
   return { px, py, box, x: (place) => x0 + ((place - box.left) / (box.right - box.left)) * (x1 - x0) };
 }
 
-// A chart with a line of words below that reads the curves where the pointer is.
-function readableChart(id, makeSeries, options, words) {
+// The series in as many rows as their names need; the first has the name of the axis at its left.
+function rowsOf(context, series, width, taken) {
+  const rows = [[]];
+  let room = width - taken;
+  for (const one of series) {
+    const long = context.measureText(one.name).width + 30;
+    if (long > room && (rows.length === 1 || rows[rows.length - 1].length)) { rows.push([]); room = width; }
+    rows[rows.length - 1].push(one);
+    room -= long;
+  }
+  return rows;
+}
+
+// Words that are read from below, as beside an axis.
+function upwards(context, words, x, y) {
+  context.save();
+  context.translate(x, y);
+  context.rotate(-Math.PI / 2);
+  context.textAlign = "center";
+  context.fillText(words, 0, 0);
+  context.restore();
+}
+
+// A word where a curve leaves the picture: how high it goes.
+function sayCut(context, { x, y }, { px, box, top }) {
+  const last = y.reduce((found, v, n) => (v > top ? n : found), 0), next = Math.min(last + 1, x.length - 1);
+  const words = `↑ up to ${short(Number(y.reduce((a, b) => Math.max(a, b)).toPrecision(3)))}`;
+  const back = x[last] + ((y[last] - top) / (y[last] - y[next] || 1)) * (x[next] - x[last]); // where it comes into the picture
+  context.textAlign = "left";
+  context.fillText(words, Math.min(px(back) + 8, box.right - context.measureText(words).width), box.top + 4);
+}
+
+// A chart with a line of words below that reads the curves where the pointer is, or where the keys moved to.
+// steps: the x that can be read.
+function readableChart(id, steps, makeSeries, options, words) {
   const canvas = byId(id), readout = byId(`${id}-readout`);
   if (!canvas) return;
-  let places = null, pointed = null;
+  const nearestOf = (xs, x) => xs.reduce((best, other, n) => (Math.abs(other - x) < Math.abs(xs[best] - x) ? n : best), 0);
+  let places = null, at = null; // at: which of the steps is read
   const one = view(id, canvas, [], () => {
     const series = makeSeries();
     places = lines(canvas, series, options);
-    if (pointed === null) return;
-    const context = canvas.getContext("2d");
-    const nearest = series.map((of) => of.x.reduce((best, x, n) => (Math.abs(x - pointed) < Math.abs(of.x[best] - pointed) ? n : best), 0));
-    const x = series[0].x[nearest[0]];
+    if (at === null) return;
+    const context = canvas.getContext("2d"), x = steps[at];
     context.strokeStyle = colours.dim;
     context.beginPath(); context.moveTo(places.px(x), places.box.top); context.lineTo(places.px(x), places.box.bottom); context.stroke();
-    readout.textContent = words(x, series.map((of, n) => `${of.name} ${options.digits(of.y[nearest[n]])}`));
+    readout.textContent = words(x, series.map((of) => {
+      const n = nearestOf(of.x, x), value = Number.isFinite(of.y[n]) ? options.digits(of.y[n]) : "none";
+      return `${of.name} ${value}${of.x[n] === x ? "" : ` (at ${of.x[n].toLocaleString("en")})`}`;
+    }));
+    canvas.setAttribute("aria-valuenow", x);
+    canvas.setAttribute("aria-valuetext", readout.textContent);
   });
-  canvas.addEventListener("pointermove", (event) => {
-    if (!places) return;
-    pointed = places.x(event.offsetX);
-    touch(one, "pointed");
+  const read = (n) => { at = n === null ? null : between(0, n, steps.length - 1); touch(one, "at"); };
+  const hasFocus = () => document.activeElement === canvas;
+  canvas.setAttribute("aria-valuemin", steps[0]);
+  canvas.setAttribute("aria-valuemax", steps[steps.length - 1]);
+  canvas.addEventListener("pointermove", (event) => { if (places) read(nearestOf(steps, places.x(event.offsetX))); });
+  canvas.addEventListener("pointerleave", () => { if (!hasFocus()) read(null); });
+  canvas.addEventListener("focus", () => { if (at === null) read(0); });
+  canvas.addEventListener("blur", () => read(null));
+  canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: Infinity }[event.key];
+    if (to === undefined) return;
+    read(to);
+    event.preventDefault();
   });
-  canvas.addEventListener("pointerleave", () => { pointed = null; touch(one, "pointed"); });
 }

@@ -73,6 +73,7 @@ function curves() {
     const { context: under, width: along } = sized(axis);
     under.fillStyle = colours.dim;
     timeTicks(under, from, steps, along / steps, 0, along, 9);
+    timeName(under, along / 2, 30);
   });
 
   view("curves-mark", mark, ["step", "range", "feature"], () => {
@@ -103,15 +104,20 @@ function curves() {
   });
 }
 
-// Numbers of steps, or their times, below a drawing of them: as many as have room, each under its step.
+// Numbers of steps, or their times, below a drawing of them: as many as have room, each under its step. A text's are counted from 1.
 function timeTicks(context, from, steps, wide, left, right, y) {
-  const { pieces } = data.steps, last = from + steps - 1;
-  const name = (n) => pieces[n] ?? String(n), room = 26 + context.measureText([from, last].map(name).sort((a, b) => b.length - a.length)[0]).width;
-  const shown = steps > 1 ? ticks(from, last, Math.max(1, Math.floor((right - left) / room))).filter(Number.isInteger) : [from];
+  const { pieces } = data.steps, last = from + steps - 1, first = isText ? 1 : 0;
+  const name = (n) => (isText ? numberOf(n) : pieces[n] ?? String(n)), room = 26 + context.measureText([from, last].map(name).sort((a, b) => b.length - a.length)[0]).width;
+  const shown = steps > 1 ? ticks(from + first, last + first, Math.max(1, Math.floor((right - left) / room))).filter(Number.isInteger).map((n) => n - first) : [from];
   context.textAlign = "center";
   for (const n of shown) {
     const x = left + (n - from + 0.5) * wide, half = context.measureText(name(n)).width / 2;
     context.fillRect(x - 0.5, y - 9, 1, 4);
     context.fillText(name(n), between(left + half, x, right - half), y + 3);
   }
+}
+
+function timeName(context, x, y) {
+  context.textAlign = "center";
+  context.fillText(data.steps.unit, x, y);
 }

@@ -54,6 +54,7 @@ function strip() {
     if (!isText) {
       context.fillStyle = colours.dim;
       timeTicks(context, from, shown, wide, left, width - 6, height - 9);
+      timeName(context, left / 2 - 2, height - 6);
     } else {
       context.font = "13px ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
       context.textAlign = "center";

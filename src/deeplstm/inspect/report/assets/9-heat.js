@@ -55,9 +55,25 @@ function heat() {
     else order.forEach((row, n) => context.drawImage(source, drawn[0], row, drawn[1], 1, 0, (n * height) / of.rows, width, Math.ceil(height / of.rows)));
     byId("heat-name").textContent = `${layerNow().name}, ${state.value}`;
     const beyond = of.unsigned || Math.max(...of.high) <= of.limit ? "" : " and beyond";
+    axes(of.rows, order);
     legend("heat-legend", of.unsigned, of.unsigned ? "0" : short(-of.limit) + beyond, short(of.unsigned ? 1 : of.limit) + beyond);
     touch(marks, "data");
   });
+  // Beside and below the map; where units stand by their means, a row has the number of the unit in it.
+  function axes(rows, order) {
+    const { context, width, height } = sized(byId("heat-units")), y = (row) => ((row + 0.5) / rows) * height;
+    context.fillStyle = colours.dim;
+    context.textAlign = "right";
+    for (const row of rows > 1 ? ticks(0, rows - 1, Math.min(8, height / 30)).filter(Number.isInteger) : [0]) {
+      context.fillRect(width - 5, y(row) - 0.5, 5, 1);
+      context.fillText(String(order ? order[row] : row), width - 8, between(7, y(row), height - 7));
+    }
+    upwards(context, order ? "unit, greatest mean on top" : "unit", 8, height / 2);
+    const { context: below, width: along } = sized(byId("heat-steps"));
+    below.fillStyle = colours.dim;
+    timeTicks(below, ...drawn, along / drawn[1], 0, along, 9);
+    timeName(below, along / 2, 30);
+  }
   const marks = view("heat-mark", mark, ["layer", "value", "unit", "step", "range", "order"], () => {
     const { context, width, height } = sized(mark), rows = unitsNow();
     const of = table(packedNow(), () => touch(marks, "data")), order = of && orderOf(of);
