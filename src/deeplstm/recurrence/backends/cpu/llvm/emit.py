@@ -39,7 +39,7 @@ from .memory import (
     splat,
 )
 from .prepare import emit_prepare
-from .tiles import following
+from .tiles import following, together
 
 
 def emit(program: Loop, layout: Layout) -> ir.Module:
@@ -159,7 +159,8 @@ class _StageEmitter:
         self.types = Vectors(layout.element, layout.lanes)
         self.packed = next((p for p in layout.packed if p.stage is stage), None)
         self.tile = None if self.packed is None else self.packed.tile
-        self.is_masked = stage.width % layout.lanes != 0
+        self.wide = Vectors(layout.element, layout.lanes * together(stage, self.tile, layout.chains, layout.lanes))
+        self.is_masked = stage.width % self.wide.lanes != 0
 
     def emit(self) -> ir.Function:
         name = f"stage{self.number}"
@@ -189,14 +190,14 @@ class _StageEmitter:
         A function of its own: its constants fill the registers, and would all be loaded again after every product.
         """
         _, _, top, bottom, panel, scratch = self._begin(name, [PTR, I64, I64, I64, I64, PTR])
-        b, tile, types = self.b, self.tile, self.types
+        b, tile, lanes = self.b, self.tile, self.wide.lanes
         assert tile is not None
         self._addresses()
-        first = b.mul(panel, I64(tile.vectors * types.lanes))
-        left = b.sub(I64(-(-self.stage.width // types.lanes)), b.mul(panel, I64(tile.vectors)))
-        vectors = least(b, left, I64(tile.vectors))
-        with loop(b, top, bottom, "row") as row, loop(b, 0, vectors, "vector") as v:
-            column = b.add(first, b.mul(v, I64(types.lanes)))
+        most = tile.vectors * self.types.lanes // lanes
+        first = b.mul(panel, I64(most * lanes))
+        left = b.sub(I64(-(-self.stage.width // lanes)), b.mul(panel, I64(most)))
+        with loop(b, top, bottom, "row") as row, loop(b, 0, least(b, left, I64(most)), "vector") as v:
+            column = b.add(first, b.mul(v, I64(lanes)))
             self._vector(row, column, self._from_tile(scratch, b.sub(row, top), v), {})
         b.ret_void()
         return b.function
@@ -260,11 +261,12 @@ class _StageEmitter:
         """Ask for what the elementwise part will read and write of a block, so that it is there after the products. A panel's
         columns of rows that lie far apart are nothing that the processor foresees.
         """
-        b, tile, types = self.b, self.tile, self.types
+        b, tile, lanes = self.b, self.tile, self.wide.lanes
         assert tile is not None
-        first = b.mul(panel, I64(tile.vectors * types.lanes))
-        with loop(b, low, high, "row") as row, loop(b, 0, tile.vectors, "vector") as v:
-            column = b.add(first, b.mul(v, I64(types.lanes)))
+        columns = tile.vectors * self.types.lanes
+        first = b.mul(panel, I64(columns))
+        with loop(b, low, high, "row") as row, loop(b, 0, columns // lanes, "vector") as v:
+            column = b.add(first, b.mul(v, I64(lanes)))
             for place in places:
                 prefetch(b, self.rows.at(place, row, column))
 
@@ -306,7 +308,7 @@ class _StageEmitter:
         return b.select(is_single, I64(0), rows)
 
     def _from_tile(self, scratch: ir.Value, r: ir.Value, v: ir.Value) -> Callable[[Node], ir.Value | None]:
-        b, tile, types = self.b, self.tile, self.types
+        b, tile, types, wide = self.b, self.tile, self.types, self.wide
         assert tile is not None
         index = {n: (done, i) for done in tile.passes for i, n in enumerate(done.linears)}
 
@@ -314,13 +316,14 @@ class _StageEmitter:
             if node not in index:
                 return None
             done, i = index[node]
-            at = b.add(tile.place(done, r, b), b.add(I64(i * tile.vectors), v))
-            return types.load(b, b.gep(scratch, [at], source_etype=types.type), compute_element(types))
+            at = b.add(I64(i * tile.vectors), b.mul(v, I64(wide.lanes // types.lanes)))
+            at = b.add(tile.place(done, r, b), at)
+            return wide.load(b, b.gep(scratch, [at], source_etype=types.type), compute_element(types))
 
         return accumulator
 
     def _by_row(self, low: ir.Value, high: ir.Value) -> None:
-        b, types, stage = self.b, self.types, self.stage
+        b, types, stage = self.b, self.wide, self.stage
         sums = {}
         for node, _ in stage.reductions:
             if node not in sums:
@@ -345,7 +348,7 @@ class _StageEmitter:
         sums: dict[Node, ir.Value],
     ) -> None:
         """Compute and store everything the stage has for a vector of columns of a row; the last one may be part of one."""
-        b, lanes, width = self.b, self.types.lanes, I64(self.stage.width)
+        b, lanes, width = self.b, self.wide.lanes, I64(self.stage.width)
 
         def part(is_whole: bool) -> None:
             mask = None if is_whole else lanes_below(b, b.sub(width, column), lanes)
@@ -367,7 +370,7 @@ class _StageEmitter:
         sums: dict[Node, ir.Value],
     ) -> None:
         """The same for those that a mask leaves."""
-        b, types, stage = self.b, self.types, self.stage
+        b, types, stage = self.b, self.wide, self.stage
         done: dict[Node, ir.Value] = {}
 
         def value(node: Node | float) -> ir.Value:
@@ -417,9 +420,9 @@ class _StageEmitter:
         """Store what a stage computed. One number is stored as such: LLVM writes two of 16 bits for a mask of one lane."""
         at, element = self.rows.at(place, row, column), self.rows.element(place.buffer)
         if self.stage.width == 1:
-            self.types.store_first(self.b, value, at, element)
+            self.wide.store_first(self.b, value, at, element)
         else:
-            self.types.store(self.b, value, at, element, mask)
+            self.wide.store(self.b, value, at, element, mask)
 
 
 def across(b: ir.IRBuilder, vector: ir.Value, op: str) -> ir.Value:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import platform
 import struct
+import sys
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -20,7 +22,7 @@ _RELOCATION = struct.Struct("<QQq")
 _IS_X86_64 = (b"\x7fELF\2\1", 1, 62)  # 64 bits, little end first; to be linked; the processor
 _SYMBOLS, _RELOCATIONS, _RELOCATIONS_IN_PLACE = 2, 4, 9  # types of sections
 _WRITABLE, _IN_MEMORY, _THREADS = 1, 2, 0x400  # flags of sections
-_ADDRESS = 1  # R_X86_64_64, the one relocation known here
+_ADDRESS, _NEAR, _NEAR_CALL = 1, 2, 4  # R_X86_64_64, _PC32 and _PLT32, the relocations known here
 _NOWHERE, _RESERVED = 0, 0xFF00  # sections of symbols that lie in no section
 
 
@@ -48,6 +50,11 @@ class Image:
     def get_function_address(self, name: str) -> int:
         """As LLVM's engines have it."""
         return self._addresses[name]
+
+
+def is_known() -> bool:
+    """Whether object files are of the kind that is known here."""
+    return sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
 
 
 def image(code: bytes) -> Image | None:
@@ -79,9 +86,15 @@ def image(code: bytes) -> Image | None:
             return None
         for where, info, addend in _RELOCATION.iter_unpack(_content(code, section)):
             _, value = symbols[info >> 32]
-            if info & 0xFFFFFFFF != _ADDRESS or value is None:
+            if value is None:
                 return None
-            struct.pack_into("<Q", pages, places[section.of] + where, base + value + addend)
+            at, kind = places[section.of] + where, info & 0xFFFFFFFF
+            if kind == _ADDRESS:
+                struct.pack_into("<Q", pages, at, base + value + addend)
+            elif kind in (_NEAR, _NEAR_CALL):  # how far it is from there
+                struct.pack_into("<i", pages, at, value + addend - at)
+            else:
+                return None
     if _protect()(base, max(1, end), mmap.PROT_READ | mmap.PROT_EXEC):
         return None
     return Image(pages, {name: base + value for name, value in symbols if name and value is not None})

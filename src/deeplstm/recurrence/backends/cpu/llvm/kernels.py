@@ -17,7 +17,7 @@ import llvmlite
 
 from . import cache
 from .host import Host, compiler, llvm
-from .image import image
+from .image import image, is_known
 from .layout import KERNEL, PREPARE
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
@@ -160,7 +160,12 @@ def _engine(code: bytes, host: Host) -> Any:
 def _machine(host: Host) -> Any:
     """A new one each time: the engine that is made with it owns it."""
     target = llvm().Target.from_default_triple()
-    return target.create_target_machine(cpu=host.name, features=host.features, opt=3, jit=True)
+    near = {}
+    if (
+        is_known()
+    ):  # code and constants lie side by side: a constant is an operand, and takes no register for its address
+        near = {"reloc": "pic", "codemodel": "small"}
+    return target.create_target_machine(cpu=host.name, features=host.features, opt=3, jit=True, **near)
 
 
 def _with_attributes(text: str, host: Host) -> str:

@@ -11,7 +11,7 @@ from ....program.stages import Buffer, Loop, Stage
 from .elements import Element, Lanes, lanes_of
 from .host import Host
 from .libraries import Library, Packing
-from .tiles import Tiling, tiling
+from .tiles import Tiling, chains, tiling
 
 HEADER = 8
 """Entries of the context before its buffers: T, first step, direction, active rows of each step, rows of each thread,
@@ -54,6 +54,7 @@ class Layout(NamedTuple):
         packed_size: elements of all packed weights.
         libraries: that are called, the address of each one's table.
         has_masks: see `Host`.
+        chains: see `tiles.chains`.
     """
 
     buffers: tuple[Buffer, ...]
@@ -64,6 +65,7 @@ class Layout(NamedTuple):
     element: Element
     lanes: int
     has_masks: bool
+    chains: int
 
     def buffer_at(self, buffer: Buffer) -> int:
         return HEADER + PER_BUFFER * self.buffers.index(buffer)
@@ -94,4 +96,4 @@ def layout(program: Loop, element: Element, host: Host) -> Layout:
     totals = set(program.totals.values())
     # those that are only used inside a loop come last
     buffers = tuple(sorted(program.buffers, key=lambda b: not b.steps and b not in totals))
-    return Layout(buffers, tuple(sources), tuple(packed), at, libraries, element, lanes, host.has_masks)
+    return Layout(buffers, tuple(sources), tuple(packed), at, libraries, element, lanes, host.has_masks, chains(host))

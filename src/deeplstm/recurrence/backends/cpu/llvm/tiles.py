@@ -26,6 +26,11 @@ MANY_REGISTERS = 32
 FEW_STEPS = 128
 """Of K, below which more sums at a time do not make up for more passes."""
 
+CHAINS, CHAINS_FEW = 1, 2
+"""Vectors of columns that the elementwise part computes side by side, with many registers and with few: each is a chain of
+dozens of instructions that wait for each other. Processors with few registers do not look far enough ahead to find the next
+vector's by themselves."""
+
 CHUNK_BYTES, CHUNK_BYTES_LARGE = 16 * 1024, 8 * 1024
 """Packed weights that are used for several blocks of rows while they are in the first cache, beside the next ones if large."""
 
@@ -103,9 +108,11 @@ def tiling(stage: Stage, types: Lanes, host: Host, *, waits: bool = True) -> Til
     is_short = any(source.width < FEW_STEPS for source in stage.groups)
     widely = MOST_VECTORS if host.registers >= MANY_REGISTERS or is_short else MOST_VECTORS_FEW
     most = MOST_VECTORS_LARGE if large else widely
+    side_by_side = min(columns, chains(host))
     passes, first = [], 0
     for source, linears in stage.groups.items():
-        parts = -(-len(linears) // most)
+        each = most // side_by_side
+        parts = -(-len(linears) // (each if side_by_side == 1 or len(linears) % each == 0 else 1))
         for n in range(parts):
             part = tuple(linears[len(linears) * n // parts : len(linears) * (n + 1) // parts])
             passes.append(Pass(source, part, first))
@@ -114,7 +121,18 @@ def tiling(stage: Stage, types: Lanes, host: Host, *, waits: bool = True) -> Til
     vectors = min(columns, max(1, most // widest))
     if vectors == widely:  # or one less, where that leaves less of the last panel empty
         vectors = min((vectors, vectors - 1), key=lambda n: -(-columns // n) * n)
+    vectors -= vectors % side_by_side
     return Tiling(tuple(passes), vectors, most_rows(widest * vectors, host), -(-columns // vectors), large)
+
+
+def chains(host: Host) -> int:
+    """Vectors that the elementwise part computes side by side where a stage has so many."""
+    return CHAINS if host.registers >= MANY_REGISTERS else CHAINS_FEW
+
+
+def together(stage: Stage, tile: Tiling | None, chains: int, lanes: int) -> int:
+    """Of them, those of a stage."""
+    return chains if stage.width > lanes and (tile is None or tile.vectors % chains == 0) else 1
 
 
 def following(b: ir.IRBuilder, per_k: int, steps: ir.Value, is_top: ir.Value, is_bottom: ir.Value) -> list[ir.Value]:
