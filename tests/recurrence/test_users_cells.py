@@ -3,6 +3,8 @@ otherwise run by the reference with a warning. Never another result, never an er
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tests.checks import assert_same
@@ -149,6 +151,44 @@ def moved_weights(c, x, h):
     return torch.tanh(c.a(x) + c.b(h) * c.b.bias.to(x.device, x.dtype, copy=True))
 
 
+def sizes(c, x, h):
+    """The number of rows handed on as a size, multiplied, and compared with itself."""
+    assert x.shape[:1] == h.shape[:1]
+    assert x.size(0) == h.size(0)
+    rows, flat = x.shape[0], c.a(x).reshape(x.shape[0], 1, math.prod((1, H)))
+    z = flat.view(rows, -1) + torch.zeros(rows, H, dtype=h.dtype) + h.new_full((h.size(0), 1), 0.5)
+    return torch.tanh(z + c.b(h[:rows]).expand(rows, H))
+
+
+def sizes_in_place(c, x, h):
+    z = h.new_zeros(x.shape[0], H)
+    z += c.a(x).view(x.shape)[:, :H] if x.shape == h.shape else c.a(x)
+    return torch.tanh(z + c.b(h))
+
+
+def row_by_row(c, x, h):
+    return torch.stack([torch.tanh(c.a(x[row]) + c.b(h[row])) for row in range(x.shape[0])])
+
+
+def batch_in_place(c, x, h):
+    z = c.a(x)
+    z += c.b(h)
+    return torch.tanh(z) / h.shape[0] ** 0.5
+
+
+COUNTS = {
+    "divided by the batch": lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) / x.shape[0],
+    "by the square root of the batch": lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) * x.size(0) ** -0.5,
+    "by how many numbers there are": lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) / x.numel(),
+    "by how many a shape says": lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) / x.shape.numel(),
+    "full of the batch": lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) + torch.full((x.shape[0], 1), float(x.shape[0])),
+    "the batch as a constant": lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) * torch.tensor([1, x.shape[0], 2, 3]),
+    "by the size of the batch": lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) if x.size(0) > 1 else h,
+    "by whether it is three": lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) if x.shape == (3, IN) else h,
+    "the batch in place": batch_in_place,
+}
+
+
 class Ones:
     """Constants that look like one number and are several."""
 
@@ -190,12 +230,23 @@ COMPILED = {
     "columns filled one by one": filled,
     "a gate without a gradient": gate_without_gradient,
     "by device": by_device,
+    "a derivative that torch computes in place": lambda c, x, h: torch.lerp(
+        h, torch.tanh(c.a(x) + c.b(h)), torch.sigmoid(c.b.bias)
+    ),
+    "sizes": sizes,
+    "sizes in place": sizes_in_place,
     "a sum of ones": Ones.total,
     "ones added up": Ones.along,
     "ones times numbers": Ones.wide,
 }
 
 LEFT = {
+    **{name: (function, "the number of rows as a number, not as a size, at") for name, function in COUNTS.items()},
+    "the length of a tensor": (
+        lambda c, x, h: torch.tanh(c.a(x) + c.b(h)) / len(x),
+        "len() of a tensor with rows (x.shape[0] is the same)",
+    ),
+    "row by row": (row_by_row, "one row of the batch"),
     "whole numbers of weights": (
         lambda c, x, h: torch.tanh(c.a(x) + c.b(h) * (c.b.bias * 3).int()),
         "weights as torch.int32",

@@ -17,14 +17,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ...cells.mark import UnknownMark, collecting, found_mark
+from .count import BATCH
 from .decompositions import decompositions
 from .graph import Graph, Node
 from .lower import lower
 from .record import Mutates, Recorder
 from .rows import Rows, Unsupported
-
-BATCH = 1_000_003
-"""Rows of the traced batch: a prime that no width is, so that the batch dimension is known by its size."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +180,8 @@ def _recorded(forward: Callable[..., list[Tensor]], s: Signature) -> Traced:
     inputs = [*weights, x, *states]
     for tensor in inputs:
         tensor.requires_grad_()
-    with recorder:
-        outputs = forward(weights, x, states, noise)
-        check_outputs(outputs, s)
+    outputs = recorder.step(forward, weights, x, states, noise)
+    check_outputs(outputs, s)
     upstream = [recorder.input(o.shape, o.dtype) for o in outputs]
     pairs = [(o, u) for o, u in zip(outputs, upstream, strict=True) if o.requires_grad]
     gradients: Sequence[Tensor | None] = [None] * len(inputs)

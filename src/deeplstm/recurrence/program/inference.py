@@ -16,7 +16,6 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from .capture import (
-    BATCH,
     Joiner,
     Signature,
     check_outputs,
@@ -25,6 +24,7 @@ from .capture import (
     inputs_like,
     made_functional,
 )
+from .count import BATCH
 from .decompositions import decompositions
 from .graph import Graph, Node, order
 from .lower import lower
@@ -82,9 +82,9 @@ Traced = tuple[fx.Graph, dict[str, Tensor]]
 def _recorded(forward: Callable[..., list[Tensor]], s: Signature) -> Traced:
     recorder = Recorder(decompositions())
     weights, x, states, _ = inputs_like(s, recorder.input)
-    with torch.no_grad(), recorder:
-        outputs = forward(weights, x, states)
-        check_outputs(outputs, s)
+    with torch.no_grad():
+        outputs = recorder.step(forward, weights, x, states)
+    check_outputs(outputs, s)
     recorder.output(outputs)
     return recorder.graph, recorder.constants
 

@@ -6,7 +6,6 @@ Torch's own fake tensors could do it too; they take twice the time, and importin
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .count import Counting, Counts, is_count
 from .operators import ATEN, TABLE, aten
-from .rows import Unsupported
+from .rows import Unsupported, here
 
 _META, _CPU = torch.device("meta"), torch.device("cpu")
 _LIFT = aten.lift_fresh.default
@@ -63,12 +63,14 @@ class Recorder(TorchDispatchMode):
     Attributes:
         graph: what was called, in order; each node's ``meta`` holds the result ("val") and the caller's line ("stack_trace").
         constants: tensors that come from elsewhere, by the names of their "get_attr" nodes.
+        mutates: whether a step has changed a tensor in place, so that the graph says nothing.
     """
 
     def __init__(self, decompositions: dict[Any, Callable[..., Any]]) -> None:
         super().__init__()
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
+        self.mutates = self._is_in_step = False
         self._decompositions = decompositions
         self._nodes: dict[int, fx.Node] = {}
         self._alive: list[Tensor] = []  # so that no other tensor gets the number of one
@@ -80,6 +82,27 @@ class Recorder(TorchDispatchMode):
     def input(self, shape: Sequence[int], dtype: torch.dtype) -> Recorded:
         like = torch.empty(shape, dtype=dtype, device=_META)
         return self._noted(self.graph.placeholder(f"input{len(self._alive)}"), Recorded(like))
+
+    def step(self, forward: Callable[..., list[Tensor]], *inputs: Any) -> list[Tensor]:
+        """What a step gives.
+
+        Raises: `Mutates`, though not before the step is at its end: what it does with the number of rows shows only here.
+        """
+        self._is_in_step = True
+        try:
+            with self, Counting():
+                outputs = forward(*inputs)
+        except Counts:
+            raise
+        except Exception as error:
+            if self.mutates:
+                raise Mutates from error
+            raise
+        finally:
+            self._is_in_step = False
+        if self.mutates:
+            raise Mutates
+        return outputs
 
     def output(self, values: Sequence[Tensor | None]) -> None:
         self.graph.output([self._node_of(v) for v in values])
@@ -100,10 +123,19 @@ class Recorder(TorchDispatchMode):
                 args[0], Recorded
             ):  # a number that is there already; whoever calls watches where it comes from
                 return func(*args, **kwargs)
-            raise Unsupported("a branch on the values of tensors", self._line())
+            raise Unsupported("a branch on the values of tensors", here())
+        _check_numbers(func, args, kwargs)
+        if func is aten.select.int and is_count(args[0].shape[args[1]]):  # said now: there may be a million
+            raise Unsupported("one row of the batch", here())
         if func is _LIFT:
+            if any(map(is_count, args[0].flatten().tolist())):
+                raise Counts
             return self._constant(args[0])
         if func._schema.is_mutable:
+            self.mutates = True
+            keeps_shape = func._schema.name[-1] == "_" and torch.Tag.inplace_view not in func.tags
+            if self._is_in_step and keeps_shape and isinstance(args[0], Recorded):
+                return args[0]
             raise Mutates(str(func))
         has_device = "device" in kwargs or not _tensors_in((args, kwargs))
         nodes, named = _mapped(self._node_of, (args, kwargs))
@@ -114,9 +146,9 @@ class Recorder(TorchDispatchMode):
         if "device" in named:
             named["device"] = _CPU
         node = self.graph.call_function(func, tuple(nodes), named)
-        line = self._line()
+        line = here()
         if line is not None:
-            node.meta["stack_trace"] = line
+            node.meta["stack_trace"] = f"File {line}"
         if isinstance(result, Tensor):
             return self._noted(node, Recorded(result))
         node.meta["val"] = result
@@ -146,18 +178,15 @@ class Recorder(TorchDispatchMode):
             value = self._constant(value)
         return self._nodes[id(value)]
 
-    @staticmethod
-    def _line() -> str | None:
-        """The innermost line that is neither torch's nor ours."""
-        frame: Any = sys._getframe(2)
-        while frame is not None:
-            name = frame.f_code.co_filename
-            if name.endswith(("program/capture.py", "program\\capture.py")):
-                return None
-            if "/torch/" not in name and "deeplstm/recurrence" not in name and not name.startswith("<"):
-                return f'File "{name}", line {frame.f_lineno}, in {frame.f_code.co_name}'
-            frame = frame.f_back
-        return None
+
+def _check_numbers(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    """Raise `Counts` where a line of the step gives an operator the number of rows as a number, not as a size."""
+    for at, value in (*enumerate(args), *kwargs.items()):
+        if type(value) in (int, float) and is_count(value):
+            arguments = func._schema.arguments
+            argument = arguments[at] if isinstance(at, int) else next(a for a in arguments if a.name == at)
+            if "int" not in str(argument.type) and here() is not None:
+                raise Counts
 
 
 def _shaped(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
