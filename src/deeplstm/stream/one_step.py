@@ -108,7 +108,7 @@ class Form:
     """How a model's states are nested and named.
 
     Attributes:
-        names: of each state tensor, where it is and of which cell: "layers.1.cell LSTMCell 0".
+        names: of each state tensor, where it is and of which cell: "layers.1.LSTMCell(norm=True) state 0".
         widths: of each.
     """
 
@@ -125,13 +125,14 @@ class Form:
         if isinstance(layer, DropIn):
             size: Any = layer._cells[layer.input_size].state_size
             one = widths(size)
-            name = f"{path}{type(layer).__name__} layer"
+            name = f"{path}{type(layer).__name__}{_options(layer._cells[layer.input_size])} layer"
             rows = [self._added(one, f"{name} {n}") for n in range(layer.num_layers)]
             return _Leaf(isinstance(size, tuple), rows, True)
         cell = layer.cell if isinstance(layer, Recurrent) else layer
         if is_cell(cell):
             size = cell.state_size
-            return _Leaf(isinstance(size, tuple), [self._added(widths(size), f"{path}{name_of(cell)}")], False)
+            name = f"{path}{name_of(cell)}{_options(cell)}"
+            return _Leaf(isinstance(size, tuple), [self._added(widths(size), name)], False)
         return None
 
     def _added(self, sizes: tuple[int, ...], name: str) -> list[int]:
@@ -149,6 +150,13 @@ class Form:
         found: dict[int, Tensor] = {}
         _flatten(self._nest, state, found)
         return [found[n] for n in range(len(self.widths))]
+
+
+def _options(cell: nn.Module) -> str:
+    """The options that a cell's equations in evaluation mode depend on, where they are not the defaults."""
+    options = getattr(cell, "changed_options", {}).items()
+    named = [f"{name}={value!r}" for name, value in options if name not in ("recurrent_dropout", "weight_drop")]
+    return f"({', '.join(named)})" if named else ""
 
 
 class _Leaf:
