@@ -108,6 +108,8 @@ class Plan:
             reasons.append(f"the model is on {self.device}")
         if self.dtype not in (torch.float32, torch.float64):
             reasons.append(f"the model is {self.dtype}, float32 and float64 have kernels")
+        elif self.weights_dtype != self.dtype != torch.float32:
+            reasons.append(f"the model is {self.dtype}, weights of another dtype than the model's go with float32")
         tensors = tensors_in(model)
         if others := {str(t.dtype) for t in tensors.values() if t.is_floating_point()} - {str(self.dtype)}:
             reasons.append(f"weights are {self.dtype} and {', '.join(sorted(others))}")

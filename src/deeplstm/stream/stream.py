@@ -52,8 +52,8 @@ class Stream:
         model: an `LSTM`, `GRU`, `RNN`, `Recurrent`, cell, or a `Stack` of such with any time-distributed layers, all forward in
             time. Dropout, zoneout and the like are as in evaluation mode, whatever mode the model is in.
         batch: B, rows that are taken together.
-        weights: ``torch.bfloat16`` keeps the weights of products in half the memory, which makes large models up to twice as
-            fast; states, sums and everything else stay float32. None: as the model's.
+        weights: ``torch.bfloat16`` keeps the weights of a float32 model's products in half the memory, which makes large ones
+            up to twice as fast; states, sums and everything else stay float32. None: as the model's.
         threads: 1, or 2 to share the columns of large layers between two threads of torch's; None: two where the weights are
             large enough for it to be faster. The same bits come out.
 
