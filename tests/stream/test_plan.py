@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import deeplstm
+from streams import CHUNKS, assert_streams
 
 
 @pytest.mark.parametrize("backend", ["auto", "cpu"])
@@ -16,3 +17,23 @@ def test_bfloat16_weights_go_with_float32(backend, monkeypatch):
         ):
             with pytest.raises(deeplstm.BackendUnavailable, match=f"the model is torch.{says}"):
                 deeplstm.Stream(deeplstm.LSTM(3, 4).to(dtype), weights=torch.bfloat16)
+
+
+class Scaled(torch.nn.Embedding):
+    def forward(self, numbers):
+        return 3 * super().forward(numbers)
+
+
+def hooked():
+    table = torch.nn.Embedding(5, 3)
+    table.register_forward_hook(lambda module, given, y: 3 * y)
+    return table
+
+
+@pytest.mark.parametrize("make", [lambda: Scaled(5, 3), hooked])
+def test_an_embedding_that_does_more_is_left_to_its_own_code(make, monkeypatch):
+    monkeypatch.setenv("DEEPLSTM_BACKENDS", "cpu,torch,reference")
+    stream = deeplstm.Stream(deeplstm.Stack(make(), deeplstm.GRUCell(3, 4)))
+    assert stream.backend == "reference"
+    assert "a forward of its own" in stream.why_not[0]
+    assert_streams(stream, torch.randint(5, (7, 1)), CHUNKS[0])

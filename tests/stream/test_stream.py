@@ -16,11 +16,7 @@ from streams import CHUNKS, assert_streams, whole
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
-
-@pytest.fixture(params=["cpu", "reference"], autouse=True)
-def backend(request):
-    with deeplstm.backend(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from ..recurrence.call import is_cell
 from ..recurrence.state import shapes_of, tensors_of
 from . import state_file
 from .engine import Engine, engine_of
-from .one_step import Form, initial, leading_embedding
+from .one_step import Form, check, initial, leading_embedding
 from .plan import plan_of
 
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -59,12 +59,14 @@ class Stream:
 
     Shapes: see `step` and `feed`. Numbers are NumPy arrays or torch tensors, and what comes back is of the same kind, in memory
         of its own: it is not overwritten by later steps.
-    Raises: TypeError for what is no such model, ValueError with the reasons for one that reads its input backwards, and
-        `BackendUnavailable` where `deeplstm.backend` or ``weights`` asks for a kernel and there can be none.
+    Raises: TypeError for what is no such model, ValueError with the reasons for one that reads its input backwards or has a
+        forward of its own, and `BackendUnavailable` where `deeplstm.backend` or ``weights`` asks for a kernel and there can be
+        none.
 
     A stream belongs to one thread at a time; several over one model share its packed weights and may run in several threads.
     Changed weights are noticed before the next step (an optimizer's step, ``load_state_dict``, a replaced parameter), but not
-    those written to through ``.data`` or NumPy: call `refresh` then. Options of cells are read when the stream is made.
+    those written to through ``.data`` or NumPy: call `refresh` then. Options of cells are read when the stream is made; other
+    layers, hooks or links are noticed, and refused.
 
     >>> import torch, deeplstm
     >>> net = deeplstm.LSTM(3, 4, num_layers=2)
@@ -354,6 +356,7 @@ def _check_model(model: Any, batch: Any, weights: Any, threads: Any) -> None:
         raise TypeError(
             f"Stream got {kind}, but a deeplstm.LSTM, GRU, RNN, Recurrent, Stack or a cell is expected. {advice}"
         )
+    check(model)
     if not is_whole(batch) or batch < 1:
         raise ValueError(f"Stream: batch={batch!r} is given, a whole number of at least 1 is expected.")
     if weights not in (None, torch.bfloat16):
