@@ -112,13 +112,14 @@ class Stream:
 
         Args:
             x: (B, I), or (I,) where batch is 1; (B,) whole numbers, or (), for a model that begins with an ``nn.Embedding``.
-            out: where to put y, instead of memory of its own.
+            out: where to put y, instead of memory of its own; may be where x is.
 
         Returns: y (B, O), or (O,) for an x without the batch.
         Raises: TypeError and ValueError for what is not that; then nothing has changed.
         """
-        if out is None and self._engine is not None:
-            y = self._engine.fast(x)
+        engine = self._engine
+        if engine is not None:
+            y = engine.fast(x, out)
             if y is not None:
                 return y
         return self._run(x, out, is_chunk=False)
@@ -147,14 +148,12 @@ class Stream:
         tensor = _as_tensor(x) if is_numpy else x.detach()
         steps, unbatched = self._normal(tensor, is_chunk)  # (T, B, ...)
         engine = self._engine or self._start(steps.shape[2] if steps.dim() == 3 else None)
-        target = None
-        if out is not None:
-            like = engine.like.new_empty((len(steps), *engine.y_shape(steps)))
-            target = self._checked_out(out, self._as_given(like, is_chunk, unbatched), is_numpy)
-        y = self._as_given(engine.run(steps), is_chunk, unbatched)
-        if target is None:
+        if out is None:
+            y = self._as_given(engine.run(steps), is_chunk, unbatched)
             return y.numpy() if is_numpy else y
-        target.copy_(y)
+        like = engine.like.expand(len(steps), *engine.y_shape(steps))
+        target = self._checked_out(out, self._as_given(like, is_chunk, unbatched), is_numpy)
+        engine.run(steps, self._as_steps(target, is_chunk, unbatched))
         return out
 
     def _normal(self, x: Tensor, is_chunk: bool) -> tuple[Tensor, bool]:
@@ -164,6 +163,11 @@ class Stream:
         is_number = self._has_table
         dims = (1 if is_number else 2) + is_chunk
         unbatched = self.batch == 1 and x.dim() == dims - 1
+        if x.layout is not torch.strided:
+            raise ValueError(
+                f"Stream over {type(self.model).__name__} got a sparse x ({_name(x.layout)}), but a dense one is expected: "
+                "call to_dense() on it."
+            )
         complaints = []
         if is_number:
             if x.dtype not in (torch.int64, torch.int32):
@@ -172,12 +176,7 @@ class Stream:
             complaints.append(f"{_dtype(x)}, the model's {_name(wanted_dtype)} is expected: convert one of them")
         if engine is not None and x.device != engine.device:
             complaints.append(f"on {x.device}, the model is on {engine.device}: move one of them")
-        if unbatched:
-            whole = x[:, None] if is_chunk else x[None, None]
-        elif is_chunk:
-            whole = x.transpose(0, 1) if self._batch_first and x.dim() >= 2 else x
-        else:
-            whole = x[None]
+        whole = self._as_steps(x, is_chunk, unbatched)
         width = None if engine is None else engine.input_size
         fits = whole.dim() >= 2 and whole.shape[1] == self.batch
         if fits and (width is not None or is_number):
@@ -199,6 +198,14 @@ class Stream:
             text += " or ({}{})".format(", ".join(map(str, short)), "," if len(short) == 1 else "")
         return text
 
+    def _as_steps(self, x: Tensor, is_chunk: bool, unbatched: bool) -> Tensor:
+        """An x or y as it is given, as (T, B, ...)."""
+        if unbatched:
+            return x[:, None] if is_chunk else x[None, None]
+        if not is_chunk:
+            return x[None]
+        return x.transpose(0, 1) if self._batch_first and x.dim() >= 2 else x
+
     def _as_given(self, y: Tensor, is_chunk: bool, unbatched: bool) -> Tensor:
         if unbatched:
             return y[:, 0] if is_chunk else y[0, 0]
@@ -216,6 +223,10 @@ class Stream:
         else:
             kind = "a NumPy array" if is_numpy else "a tensor"
             raise TypeError(f"Stream got out of type {type(out).__name__}, but {kind} is expected, as x is.")
+        if target.layout is not torch.strided or any(
+            n > 1 and not s for n, s in zip(target.shape, target.stride(), strict=True)
+        ):
+            raise ValueError("Stream got an out that is sparse or expanded, but memory for every number is expected.")
         if (target.shape, target.dtype, target.device) != (y.shape, y.dtype, y.device):
             raise ValueError(
                 f"Stream got out of {_dtype(target)} and shape {tuple(target.shape)} on {target.device}, but y is {_dtype(y)} "
@@ -403,8 +414,8 @@ def _as_tensors(state: Any) -> Any:
     return torch.tensor(state) if isinstance(state, np.ndarray) else state
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _name(kind: torch.dtype | torch.layout) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def _dtype(x: Tensor) -> str:
