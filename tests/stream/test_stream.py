@@ -16,11 +16,7 @@ from streams import CHUNKS, assert_streams, whole
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
-
-@pytest.fixture(params=["cpu", "reference"], autouse=True)
-def backend(request):
-    with deeplstm.backend(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 @pytest.fixture
@@ -448,6 +444,7 @@ def test_streams_in_threads_while_weights_change(model):
         (torch.zeros(1, 4, dtype=torch.int64), ValueError, "int64.*float32.*shape"),
         ([0.0, 0.0, 0.0], TypeError, "type list, but a torch tensor or a NumPy array"),
         (torch.zeros(1, 3, device="meta"), ValueError, "on meta"),
+        (torch.zeros(1, 3).to_sparse(), ValueError, r"a sparse x \(sparse_coo\), but a dense one is expected"),
     ],
 )
 def test_a_wrong_input_changes_nothing(model, x, error, says):

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .fast import Fast, Kernel, fast, never
 from .plan import Plan
 from .sharing import Always, Shared
 
 TWO_THREADS_BYTES = 400_000
 """Weights from which on two threads are faster than one, where there is a core to spare."""
-
-BLOCK = 16
-"""Outputs whose memory is asked for at once, which takes little longer than for one."""
-BLOCK_BYTES = 16 * 1024
-"""At most this is asked for at once."""
 
 
 def engine_of(plan: Plan, model: nn.Module, batch: int, threads: int | None) -> Engine:
@@ -33,7 +28,7 @@ class Engine:
     Attributes:
         fast: one step for an x that is just as the kernel wants it; gives None for any other, and after a change of the model.
         x_dtype: what the model reads.
-        like: an empty tensor as the states are.
+        like: one number, as the states are.
     """
 
     def __init__(self, plan: Plan, model: nn.Module, batch: int, threads: int | None) -> None:
@@ -41,15 +36,15 @@ class Engine:
         self.dtype, self.device = plan.dtype, plan.device
         self.x_dtype = torch.int64 if plan.embedding is not None else plan.dtype
         self.input_size = plan.input_size
-        self.like = torch.empty(0, dtype=self.dtype, device=self.device)
-        self.fast: Callable[[Any], Any] = _never
+        self.like = torch.zeros((), dtype=self.dtype, device=self.device)
+        self.fast: Fast = never
 
     @property
     def weight_bytes(self) -> int:
         raise NotImplementedError
 
-    def run(self, x: Tensor) -> Tensor:
-        """Steps x (T, B, ...), checked, to y (T, B, O)."""
+    def run(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Steps x (T, B, ...), checked, to y (T, B, O), in ``out`` where that is given."""
         raise NotImplementedError
 
     def y_shape(self, x: Tensor) -> torch.Size:
@@ -73,8 +68,9 @@ def _not_in_table(entries: int | None, place: int) -> ValueError:
     )
 
 
-def _never(x: Any) -> None:
-    return None
+def _fill(out: Tensor, y: Tensor) -> Tensor:
+    with torch.inference_mode():  # a tensor that was made in it is written to nowhere else
+        return out.copy_(y)
 
 
 class Compiled(Engine):
@@ -121,63 +117,21 @@ class Compiled(Engine):
         except (KeyError, AttributeError):
             return True
 
-    def _fast(self) -> Callable[[Any], Any]:
-        """What `Engine.fast` is, with everything it needs at hand: at a few microseconds a step, looking things up counts."""
-        watch, stamp, go, context = self._watch, self._stamp, self._go, self._context
-        x_at, y_at, entries = self._x_at, self._y_at, self.plan.embedding
-        x_shape, x_dtype = self._x_shape, self.x_dtype
-        x_own, y_own = torch.zeros(x_shape, dtype=x_dtype), torch.zeros(self._y_shape, dtype=self.dtype)
-        x_array, y_array, x_tuple = x_own.numpy(), y_own.numpy(), tuple(x_shape)
-        x_address, y_address, array_dtype = x_own.data_ptr(), y_own.data_ptr(), x_own.numpy().dtype
-        size = y_own.nbytes
-        block_shape = (max(1, min(BLOCK, BLOCK_BYTES // max(1, size))), *self._y_shape)
-        dtype, ndarray, empty = self.dtype, np.ndarray, torch.empty
-        block: list[Tensor] = []  # outputs that nobody has yet, the last first
-        end = 0  # where the memory of the first of them starts
+    def _fast(self) -> Fast:
+        call = self._go, self._not_in_table, self._context, self._x_at, self._y_at
+        return fast(self._watch, self._stamp, Kernel(*call, self._x_shape, self.x_dtype, self._y_shape, self.dtype))
 
-        def fast(x: Any) -> Any:
-            nonlocal block, end
-            try:
-                if watch() != stamp:
-                    return None
-            except (KeyError, AttributeError):
-                return None
-            kind = type(x)
-            if kind is ndarray:
-                if x.shape != x_tuple or x.dtype != array_dtype:
-                    return None
-                x_array[...] = x
-                context[x_at] = x_address
-                context[y_at] = y_address
-                if bad := go():
-                    raise _not_in_table(entries, bad - 1)
-                return y_array.copy()
-            if (
-                kind is not Tensor
-                or x.dtype is not x_dtype
-                or x.shape != x_shape
-                or not x.is_cpu
-                or not x.is_contiguous()
-            ):
-                return None
-            if not block:
-                with torch.inference_mode(False):  # those that are left may be given out when it is over
-                    whole = empty(block_shape, dtype=dtype)
-                block = list(whole.unbind())
-                end = whole.data_ptr()
-            context[x_at] = x.data_ptr()
-            context[y_at] = end + (len(block) - 1) * size
-            if bad := go():
-                raise _not_in_table(entries, bad - 1)
-            return block.pop()
+    def _not_in_table(self, status: int) -> ValueError:
+        return _not_in_table(self.plan.embedding, status - 1)
 
-        return fast
-
-    def run(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         if self._changed():
             self.refresh()
         T = x.shape[0]
-        y = torch.empty((T, *self._y_shape), dtype=self.dtype)
+        if out is not None and out.is_contiguous() and not np.may_share_memory(x.numpy(), out.numpy()):
+            y = out
+        else:
+            y = torch.empty((T, *self._y_shape), dtype=self.dtype)
         if T:
             x = x.to(self.x_dtype).contiguous()
             context = self._context
@@ -187,8 +141,13 @@ class Compiled(Engine):
             finally:
                 context[self._steps_at] = 1
             if bad:
-                raise _not_in_table(self.plan.embedding, bad - 1)
-        return y
+                raise self._not_in_table(bad)
+        if out is None:
+            return y
+        if y is not out:
+            return _fill(out, y)
+        torch.autograd.graph.increment_version(out)  # for autograd, which may have kept it
+        return out
 
     def y_shape(self, x: Tensor) -> torch.Size:
         return self._y_shape
@@ -221,7 +180,7 @@ class Reference(Engine):
         self._weights = self.plan.weights(self.model)
 
     @torch.no_grad()
-    def run(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         self.refresh()
         if self.plan.embedding is not None and len(bad := ((x < 0) | (x >= self.plan.embedding)).flatten().nonzero()):
             raise _not_in_table(self.plan.embedding, int(bad[0]))
@@ -229,7 +188,7 @@ class Reference(Engine):
         assert one is not None
         states = tuple(self._states)
         if not len(x):
-            return self.like.new_zeros(0, *self.y_shape(x))
+            return self.like.new_zeros(0, *self.y_shape(x)) if out is None else out
         outputs = []
         with self._weights.lock:  # it exchanges tensors of its cells while it runs
             for t in range(len(x)):
@@ -237,7 +196,7 @@ class Reference(Engine):
                 outputs.append(y)
         y = torch.stack(outputs)  # copies, so that what is done to them does nothing to the state
         self._states = list(states)
-        return y
+        return y if out is None else _fill(out, y)
 
     @torch.no_grad()
     def y_shape(self, x: Tensor) -> torch.Size:

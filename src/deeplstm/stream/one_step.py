@@ -20,6 +20,7 @@ from ..nn.regularize import VariationalDropout
 from ..nn.stack import Stack
 from ..recurrence.call import is_cell, name_of
 from ..recurrence.state import tensors_of
+from .watch import hooks_of
 
 
 class OneStep(nn.Module):
@@ -34,14 +35,42 @@ class OneStep(nn.Module):
 
     def __init__(self, model: nn.Module, *, after_embedding: bool = False) -> None:
         super().__init__()
-        tensors = [*model.parameters(), *model.buffers()]
-        self.model = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
+        self.model = _copy(model).eval()
         self.after_embedding = after_embedding
 
     def forward(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         given = iter(states)
         y, new = _advance(self.model, x, given, self.after_embedding)
         return y, tuple(new)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """The model with modules of its own and the same parameters and buffers.
+
+    Tensors that were computed from these and kept (a pruned weight, what a cell noted of its last call) cannot be copied: those
+    who keep them compute them anew.
+    """
+    memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():
+        for tensor in _within(module.__dict__):
+            if not tensor.is_leaf:
+                memo.setdefault(id(tensor), tensor.detach())
+    try:
+        return copy.deepcopy(model, memo)
+    except (RuntimeError, TypeError) as error:
+        raise TypeError(
+            f"Stream runs a copy of {type(model).__name__} that shares its parameters and buffers, but it cannot be copied: "
+            f"{error}. Keep what cannot be copied outside of its modules."
+        ) from error
+
+
+def _within(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _within(part)
 
 
 def leading_embedding(model: nn.Module) -> nn.Embedding | None:
@@ -108,7 +137,7 @@ class Form:
     """How a model's states are nested and named.
 
     Attributes:
-        names: of each state tensor, where it is and of which cell: "layers.1.cell LSTMCell 0".
+        names: of each state tensor, where it is and of which cell: "layers.1.LSTMCell(norm=True) state 0".
         widths: of each.
     """
 
@@ -125,13 +154,14 @@ class Form:
         if isinstance(layer, DropIn):
             size: Any = layer._cells[layer.input_size].state_size
             one = widths(size)
-            name = f"{path}{type(layer).__name__} layer"
+            name = f"{path}{type(layer).__name__}{_options(layer._cells[layer.input_size])} layer"
             rows = [self._added(one, f"{name} {n}") for n in range(layer.num_layers)]
             return _Leaf(isinstance(size, tuple), rows, True)
         cell = layer.cell if isinstance(layer, Recurrent) else layer
         if is_cell(cell):
             size = cell.state_size
-            return _Leaf(isinstance(size, tuple), [self._added(widths(size), f"{path}{name_of(cell)}")], False)
+            name = f"{path}{name_of(cell)}{_options(cell)}"
+            return _Leaf(isinstance(size, tuple), [self._added(widths(size), name)], False)
         return None
 
     def _added(self, sizes: tuple[int, ...], name: str) -> list[int]:
@@ -149,6 +179,13 @@ class Form:
         found: dict[int, Tensor] = {}
         _flatten(self._nest, state, found)
         return [found[n] for n in range(len(self.widths))]
+
+
+def _options(cell: nn.Module) -> str:
+    """The options that a cell's equations in evaluation mode depend on, where they are not the defaults."""
+    options = getattr(cell, "changed_options", {}).items()
+    named = [f"{name}={value!r}" for name, value in options if name not in ("recurrent_dropout", "weight_drop")]
+    return f"({', '.join(named)})" if named else ""
 
 
 class _Leaf:
@@ -206,12 +243,21 @@ def initial(model: nn.Module, form: Form, batch: int, like: Tensor) -> list[Tens
 # ---------------------------------------------------------------- what cannot be streamed
 
 
-def complaints(model: nn.Module) -> list[str]:
-    """Why a model cannot be taken one step at a time."""
+REPLACED = (Stack, DropIn, Recurrent, VariationalDropout)
+"""What runs over time: steps take the place of its forward, so that must be the one that is known here."""
+
+
+def check(model: nn.Module) -> None:
+    """Raise for a model that cannot be taken one step at a time, with every reason."""
     found: list[str] = []
 
     def visit(layer: nn.Module, path: str) -> None:
         where = path.rstrip(".") or type(layer).__name__
+        base = next((base for base in REPLACED if isinstance(layer, base)), None)
+        if base is not None and getattr(layer.forward, "__func__", None) is not base.forward:
+            found.append(f"{where} has a forward of its own, which steps would leave out: make what it adds a layer")
+        if base is not None and any(hooks_of(layer)):
+            found.append(f"{where} has forward hooks, which steps would leave out: remove them")
         if isinstance(layer, Stack):
             for n, part in enumerate(layer.layers):
                 visit(part, f"{path}layers.{n}.")
@@ -221,4 +267,7 @@ def complaints(model: nn.Module) -> list[str]:
             found.append(f"{where} runs from the last step to the first, which is still to come")
 
     visit(model, "")
-    return found
+    if found:
+        raise ValueError(
+            f"Stream cannot take {type(model).__name__} one step at a time: {'; '.join(found)}. Run it on whole sequences."
+        )

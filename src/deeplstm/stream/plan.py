@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BackendUnavailable
+from ..nn.stack import Stack
 from ..recurrence import dispatch
 from ..recurrence.program.rows import Unsupported
-from .one_step import Form, OneStep, complaints, leading_embedding
-from .watch import tensors_in, watch
+from .one_step import Form, OneStep, check, leading_embedding
+from .watch import hooks_of, tensors_in, watch
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,13 @@ class Plan:
             reasons.append(f"the model is on {self.device}")
         if self.dtype not in (torch.float32, torch.float64):
             reasons.append(f"the model is {self.dtype}, float32 and float64 have kernels")
+        elif self.weights_dtype != self.dtype != torch.float32:
+            reasons.append(f"the model is {self.dtype}, weights of another dtype than the model's go with float32")
         tensors = tensors_in(model)
         if others := {str(t.dtype) for t in tensors.values() if t.is_floating_point()} - {str(self.dtype)}:
             reasons.append(f"weights are {self.dtype} and {', '.join(sorted(others))}")
+        if table is not None and (type(table).forward is not nn.Embedding.forward or any(hooks_of(table))):
+            reasons.append("its embedding does more than to look numbers up: it has hooks or a forward of its own")
         if table is not None and table.max_norm is not None:
             reasons.append("its embedding has max_norm, which changes the weights whenever they are read")
         width = self.input_size if table is None else table.embedding_dim
@@ -182,10 +187,16 @@ class Plan:
 
 
 def signature(model: nn.Module) -> dict[str, str]:
-    """What must stay as it is while a stream runs: kinds of modules; shape, dtype and device of tensors."""
-    kinds = {name or "the model": type(module).__name__ for name, module in model.named_modules()}
+    """What must stay as it is while a stream runs: kinds of modules, with hooks; shape, dtype and device of tensors."""
+    kinds = {name or "the model": _kind(module) for name, module in model.named_modules()}
     tensors = {name: f"{tuple(t.shape)} {t.dtype} on {t.device}" for name, t in tensors_in(model).items()}
     return {**kinds, **tensors}
+
+
+def _kind(module: nn.Module) -> str:
+    options = [f"skip={module.skip!r}"] if isinstance(module, Stack) and module.skip else []
+    options += [f"forward hook {number}" for hooks in hooks_of(module) for number in hooks]
+    return f"{type(module).__name__}{' with ' * bool(options)}{', '.join(options)}"
 
 
 def _call_of(one: OneStep) -> Callable[..., Any]:
@@ -204,10 +215,7 @@ def plan_of(model: nn.Module, weights: torch.dtype | None, input_size: int | Non
 
     Raises: TypeError and ValueError for what cannot be streamed, with every reason.
     """
-    if found := complaints(model):
-        raise ValueError(
-            f"Stream cannot take {type(model).__name__} one step at a time: {'; '.join(found)}. Run it on whole sequences."
-        )
+    check(model)
     key = (weights, input_size, dispatch.forced(), tuple(dispatch.candidates()), _options(model))
     with _lock:
         plans = _plans.setdefault(model, {})

@@ -20,8 +20,9 @@ FORMAT = "deeplstm stream state 1"
 def save(path: Path, form: Form, tensors: list[Tensor], batch: int) -> None:
     """Write the state; under a temporary name first, so that a killed process leaves the file that was there.
 
-    Raises: `InputError` where there is no such folder.
+    Raises: `InputError` where there is no such folder, or a folder of that name.
     """
+    _check_no_folder(path)
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent} to save a state in. Make it, or give another path.")
     named = dict(zip(form.names, (t.detach().cpu().contiguous() for t in tensors), strict=True))
@@ -38,6 +39,7 @@ def save(path: Path, form: Form, tensors: list[Tensor], batch: int) -> None:
 
 def load(path: Path, form: Form, like: list[Tensor], batch: int) -> list[Tensor]:
     """The state in a file, for a stream whose state tensors are as ``like``. Raises `InputError` for any other file."""
+    _check_no_folder(path)
     try:
         with safetensors.safe_open(path, "pt") as file:
             about = file.metadata() or {}
@@ -65,3 +67,8 @@ def load(path: Path, form: Form, like: list[Tensor], batch: int) -> list[Tensor]
             f"{path} is the state of another model or batch than this stream's (batch={batch}): {'; '.join(complaints)}."
         )
     return [found[name] for name in form.names]
+
+
+def _check_no_folder(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, but the name of a file for a state is expected. Give one inside it.")

@@ -20,7 +20,7 @@ from ..recurrence.call import is_cell
 from ..recurrence.state import shapes_of, tensors_of
 from . import state_file
 from .engine import Engine, engine_of
-from .one_step import Form, initial, leading_embedding
+from .one_step import Form, check, initial, leading_embedding
 from .plan import plan_of
 
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -52,19 +52,21 @@ class Stream:
         model: an `LSTM`, `GRU`, `RNN`, `Recurrent`, cell, or a `Stack` of such with any time-distributed layers, all forward in
             time. Dropout, zoneout and the like are as in evaluation mode, whatever mode the model is in.
         batch: B, rows that are taken together.
-        weights: ``torch.bfloat16`` keeps the weights of products in half the memory, which makes large models up to twice as
-            fast; states, sums and everything else stay float32. None: as the model's.
+        weights: ``torch.bfloat16`` keeps the weights of a float32 model's products in half the memory, which makes large ones
+            up to twice as fast; states, sums and everything else stay float32. None: as the model's.
         threads: 1, or 2 to share the columns of large layers between two threads of torch's; None: two where the weights are
             large enough for it to be faster. The same bits come out.
 
     Shapes: see `step` and `feed`. Numbers are NumPy arrays or torch tensors, and what comes back is of the same kind, in memory
         of its own: it is not overwritten by later steps.
-    Raises: TypeError for what is no such model, ValueError with the reasons for one that reads its input backwards, and
-        `BackendUnavailable` where `deeplstm.backend` or ``weights`` asks for a kernel and there can be none.
+    Raises: TypeError for what is no such model, ValueError with the reasons for one that reads its input backwards or has a
+        forward of its own, and `BackendUnavailable` where `deeplstm.backend` or ``weights`` asks for a kernel and there can be
+        none.
 
     A stream belongs to one thread at a time; several over one model share its packed weights and may run in several threads.
     Changed weights are noticed before the next step (an optimizer's step, ``load_state_dict``, a replaced parameter), but not
-    those written to through ``.data`` or NumPy: call `refresh` then. Options of cells are read when the stream is made.
+    those written to through ``.data`` or NumPy: call `refresh` then. Options of cells are read when the stream is made; other
+    layers, hooks or links are noticed, and refused.
 
     >>> import torch, deeplstm
     >>> net = deeplstm.LSTM(3, 4, num_layers=2)
@@ -110,13 +112,14 @@ class Stream:
 
         Args:
             x: (B, I), or (I,) where batch is 1; (B,) whole numbers, or (), for a model that begins with an ``nn.Embedding``.
-            out: where to put y, instead of memory of its own.
+            out: where to put y, instead of memory of its own; may be where x is.
 
         Returns: y (B, O), or (O,) for an x without the batch.
         Raises: TypeError and ValueError for what is not that; then nothing has changed.
         """
-        if out is None and self._engine is not None:
-            y = self._engine.fast(x)
+        engine = self._engine
+        if engine is not None:
+            y = engine.fast(x, out)
             if y is not None:
                 return y
         return self._run(x, out, is_chunk=False)
@@ -145,14 +148,12 @@ class Stream:
         tensor = _as_tensor(x) if is_numpy else x.detach()
         steps, unbatched = self._normal(tensor, is_chunk)  # (T, B, ...)
         engine = self._engine or self._start(steps.shape[2] if steps.dim() == 3 else None)
-        target = None
-        if out is not None:
-            like = engine.like.new_empty((len(steps), *engine.y_shape(steps)))
-            target = self._checked_out(out, self._as_given(like, is_chunk, unbatched), is_numpy)
-        y = self._as_given(engine.run(steps), is_chunk, unbatched)
-        if target is None:
+        if out is None:
+            y = self._as_given(engine.run(steps), is_chunk, unbatched)
             return y.numpy() if is_numpy else y
-        target.copy_(y)
+        like = engine.like.expand(len(steps), *engine.y_shape(steps))
+        target = self._checked_out(out, self._as_given(like, is_chunk, unbatched), is_numpy)
+        engine.run(steps, self._as_steps(target, is_chunk, unbatched))
         return out
 
     def _normal(self, x: Tensor, is_chunk: bool) -> tuple[Tensor, bool]:
@@ -162,6 +163,11 @@ class Stream:
         is_number = self._has_table
         dims = (1 if is_number else 2) + is_chunk
         unbatched = self.batch == 1 and x.dim() == dims - 1
+        if x.layout is not torch.strided:
+            raise ValueError(
+                f"Stream over {type(self.model).__name__} got a sparse x ({_name(x.layout)}), but a dense one is expected: "
+                "call to_dense() on it."
+            )
         complaints = []
         if is_number:
             if x.dtype not in (torch.int64, torch.int32):
@@ -170,12 +176,7 @@ class Stream:
             complaints.append(f"{_dtype(x)}, the model's {_name(wanted_dtype)} is expected: convert one of them")
         if engine is not None and x.device != engine.device:
             complaints.append(f"on {x.device}, the model is on {engine.device}: move one of them")
-        if unbatched:
-            whole = x[:, None] if is_chunk else x[None, None]
-        elif is_chunk:
-            whole = x.transpose(0, 1) if self._batch_first and x.dim() >= 2 else x
-        else:
-            whole = x[None]
+        whole = self._as_steps(x, is_chunk, unbatched)
         width = None if engine is None else engine.input_size
         fits = whole.dim() >= 2 and whole.shape[1] == self.batch
         if fits and (width is not None or is_number):
@@ -197,6 +198,14 @@ class Stream:
             text += " or ({}{})".format(", ".join(map(str, short)), "," if len(short) == 1 else "")
         return text
 
+    def _as_steps(self, x: Tensor, is_chunk: bool, unbatched: bool) -> Tensor:
+        """An x or y as it is given, as (T, B, ...)."""
+        if unbatched:
+            return x[:, None] if is_chunk else x[None, None]
+        if not is_chunk:
+            return x[None]
+        return x.transpose(0, 1) if self._batch_first and x.dim() >= 2 else x
+
     def _as_given(self, y: Tensor, is_chunk: bool, unbatched: bool) -> Tensor:
         if unbatched:
             return y[:, 0] if is_chunk else y[0, 0]
@@ -214,6 +223,10 @@ class Stream:
         else:
             kind = "a NumPy array" if is_numpy else "a tensor"
             raise TypeError(f"Stream got out of type {type(out).__name__}, but {kind} is expected, as x is.")
+        if target.layout is not torch.strided or any(
+            n > 1 and not s for n, s in zip(target.shape, target.stride(), strict=True)
+        ):
+            raise ValueError("Stream got an out that is sparse or expanded, but memory for every number is expected.")
         if (target.shape, target.dtype, target.device) != (y.shape, y.dtype, y.device):
             raise ValueError(
                 f"Stream got out of {_dtype(target)} and shape {tuple(target.shape)} on {target.device}, but y is {_dtype(y)} "
@@ -354,6 +367,7 @@ def _check_model(model: Any, batch: Any, weights: Any, threads: Any) -> None:
         raise TypeError(
             f"Stream got {kind}, but a deeplstm.LSTM, GRU, RNN, Recurrent, Stack or a cell is expected. {advice}"
         )
+    check(model)
     if not is_whole(batch) or batch < 1:
         raise ValueError(f"Stream: batch={batch!r} is given, a whole number of at least 1 is expected.")
     if weights not in (None, torch.bfloat16):
@@ -400,8 +414,8 @@ def _as_tensors(state: Any) -> Any:
     return torch.tensor(state) if isinstance(state, np.ndarray) else state
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _name(kind: torch.dtype | torch.layout) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def _dtype(x: Tensor) -> str:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from ..nn.stack import Stack
+
 _fused_steps = [0]
 """How many steps fused optimizers have taken: torch's kernels for these do not count the versions of what they write to."""
 
@@ -21,30 +23,48 @@ register_optimizer_step_post_hook(_count_fused)
 
 
 def watch(model: nn.Module, count: list[int]) -> Callable[[], tuple[Any, ...]]:
-    """A function whose result is another one when a tensor of the model was written to or replaced, or a module was.
+    """A function whose result is another one when a tensor of the model was written to or replaced, or a module or a hook was,
+    when one came or went, or when a stack links its layers in another way.
 
     What it cannot see is a tensor written to through ``.data``, or through NumPy; for that there is ``count``, a list of one
     number, which is part of the result. It holds the model's parts, not the model.
     """
-    scope: dict[str, Any] = {"count": count, "fused": _fused_steps}
-    reads = ["count[0]", "fused[0]"]
-    for n, module in enumerate(model.modules()):
-        if module._modules:
-            scope[f"m{n}"] = module._modules
-            reads += [f"m{n}[{name!r}]" for name in module._modules]
-        for kind, tensors in (("p", module._parameters), ("b", module._buffers)):
-            for name, tensor in tensors.items():
-                scope[f"{kind}{n}"] = tensors
-                at = f"{kind}{n}[{name!r}]"
-                if tensor is None:
-                    reads.append(at)
-                else:
-                    reads.append(f"(t := {at}).data_ptr()")
-                    if not tensor.is_inference():  # these have no version
-                        reads.append("t._version")
-    exec(compile(f"def read():\n    return ({''.join(f'{r}, ' for r in reads)})", "<watch>", "exec"), scope)
+    modules = list(model.modules())
+    tensors = [table for module in modules for table in (module._parameters, module._buffers)]
+    others = [table for module in modules for table in (module._modules, *hooks_of(module))]
+    parts = [table for table in others if table]
+    scope: dict[str, Any] = {
+        "count": count,
+        "fused": _fused_steps,
+        "parts": parts,
+        "before": [table.copy() for table in parts],
+        "empty": tuple(table for table in (*others, *tensors) if not table),
+    }
+    reads = ["count[0]", "fused[0]", "any(empty)", *(["parts == before"] if parts else [])]
+    for n, table in enumerate(tensors):
+        if table:
+            scope[f"t{n}"] = table
+            reads.append(f"len(t{n})")
+            reads += [read for name, tensor in table.items() for read in _reads(f"t{n}[{name!r}]", tensor)]
+    for n, module in enumerate(modules):
+        if isinstance(module, Stack):
+            scope[f"o{n}"] = module.__dict__
+            reads.append(f"o{n}['skip']")
+    exec(compile(f"def read():\n    return ({', '.join(reads)},)", "<watch>", "exec"), scope)
     read: Callable[[], tuple[Any, ...]] = scope["read"]
     return read
+
+
+def _reads(at: str, tensor: Tensor | None) -> list[str]:
+    if tensor is None:
+        return [at]
+    address = f"(t := {at}).data_ptr()"
+    return [address] if tensor.is_inference() else [address, "t._version"]  # inference tensors have no version
+
+
+def hooks_of(module: nn.Module) -> tuple[dict[int, Any], dict[int, Any]]:
+    """What is called before and after a module's forward, and may change what goes in and comes out."""
+    return module._forward_pre_hooks, module._forward_hooks
 
 
 def tensors_in(model: nn.Module) -> dict[str, Tensor]:
