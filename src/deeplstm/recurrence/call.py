@@ -57,6 +57,17 @@ def state_shapes(cell: nn.Module, B: int) -> Any:
     return tuple((B, s) for s in size) if isinstance(size, tuple) else (B, size)
 
 
+def functional(cell: nn.Module, params: dict[str, Tensor], *arguments: Any) -> Any:
+    """Call a cell with tensors in the place of its own; what stands for one of several tied ones stands for all of them.
+
+    torch does the same, but refuses to be given each of them.
+    """
+    named = [*cell.named_parameters(remove_duplicate=False), *cell.named_buffers(remove_duplicate=False)]
+    given = {id(tensor): params[name] for name, tensor in named if name in params}
+    tied = {name: given[id(tensor)] for name, tensor in named if id(tensor) in given}
+    return torch.func.functional_call(cell, {**tied, **params}, arguments, tie_weights=False)
+
+
 def checked_lengths(
     lengths: Tensor | Sequence[int] | None, T: int, B: int, device: torch.device
 ) -> tuple[Tensor | None, list[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .operators import ATEN, TABLE, aten
@@ -51,7 +51,7 @@ class Recorded(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        raise Unsupported(f"{func} on a tensor of a step that has been captured")
+        raise Unsupported(f"{func} on a tensor of a step that has been captured", line_of_caller())
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"Recorded({list(self.shape)}, {self.dtype})"
@@ -100,7 +100,7 @@ class Recorder(TorchDispatchMode):
                 args[0], Recorded
             ):  # a number that is there already; whoever calls watches where it comes from
                 return func(*args, **kwargs)
-            raise Unsupported("a branch on the values of tensors", self._line())
+            raise Unsupported("a branch on the values of tensors", line_of_caller())
         if func is _LIFT:
             return self._constant(args[0])
         if func._schema.is_mutable:
@@ -114,9 +114,9 @@ class Recorder(TorchDispatchMode):
         if "device" in named:
             named["device"] = _CPU
         node = self.graph.call_function(func, tuple(nodes), named)
-        line = self._line()
+        line = line_of_caller()
         if line is not None:
-            node.meta["stack_trace"] = line
+            node.meta["stack_trace"] = f"File {line}"
         if isinstance(result, Tensor):
             return self._noted(node, Recorded(result))
         node.meta["val"] = result
@@ -129,6 +129,7 @@ class Recorder(TorchDispatchMode):
 
     def _constant(self, value: Tensor) -> Recorded:
         """A tensor that is there already, as one without numbers."""
+        check_constant(value, line_of_caller())
         name = f"constant{len(self.constants)}"
         self.constants[name] = value
         return self._noted(self.graph.create_node("get_attr", name), Recorded(torch.empty_like(value, device=_META)))
@@ -146,18 +147,44 @@ class Recorder(TorchDispatchMode):
             value = self._constant(value)
         return self._nodes[id(value)]
 
-    @staticmethod
-    def _line() -> str | None:
-        """The innermost line that is neither torch's nor ours."""
-        frame: Any = sys._getframe(2)
-        while frame is not None:
-            name = frame.f_code.co_filename
-            if name.endswith(("program/capture.py", "program\\capture.py")):
-                return None
-            if "/torch/" not in name and "deeplstm/recurrence" not in name and not name.startswith("<"):
-                return f'File "{name}", line {frame.f_lineno}, in {frame.f_code.co_name}'
-            frame = frame.f_back
-        return None
+
+def check_constant(value: Tensor, where: str | None) -> None:
+    """Raise for a tensor from elsewhere that a program would take as numbers for good. Raises: `Unsupported`."""
+    if value.requires_grad or isinstance(value, nn.Parameter):  # it would have no gradient; or be frozen, and change
+        raise Unsupported(
+            f"a tensor of shape {tuple(value.shape)} that is a parameter or requires grad, and that the step does not read as "
+            "a parameter of the cell (register it, and read it from self)",
+            where,
+        )
+
+
+def line_of_caller() -> str | None:
+    """The innermost line that is running and neither torch's nor ours."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.endswith(("program/capture.py", "program\\capture.py")):
+            return None
+        if is_users(name):
+            return f'"{name}", line {frame.f_lineno}, in {frame.f_code.co_name}'
+        frame = frame.f_back
+    return None
+
+
+def line_of_error(error: BaseException) -> str | None:
+    """The innermost line that an error came through and that is neither torch's nor ours."""
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if is_users(code.co_filename):
+            found = f'"{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}'
+        trace = trace.tb_next
+    return found
+
+
+def is_users(name: str) -> bool:
+    """Whether a file is one of a cell's: neither torch's nor ours that captures."""
+    return "/torch/" not in name and "deeplstm/recurrence" not in name and not name.startswith("<")
 
 
 def _shaped(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -106,6 +106,7 @@ def _through_the_reference(
 ) -> list[Tensor | None]:
     """Gradients that can be differentiated again: of the reference, with the graph of what they are made of."""
     call = job.call
+    inputs = [t.view_as(t) for t in inputs]  # one tensor in two places, tied weights say, has its gradient in parts
     states, initials, weights = job.parts(inputs[1:])
     x, lengths = inputs[0], call.lengths
     if call.batch_sizes is not None:
