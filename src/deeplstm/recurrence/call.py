@@ -113,6 +113,14 @@ def _(lengths: Tensor, T: int) -> Tensor:
     return torch.empty_like(lengths)
 
 
+def params_complaints(cell: nn.Module, params: dict[str, Tensor]) -> list[str]:
+    """What is wrong with tensors in the place of a cell's own: names that it has not, which would change nothing."""
+    names = [name for name, _ in (*cell.named_parameters(remove_duplicate=False), *cell.named_buffers(remove_duplicate=False))]
+    if unknown := [name for name in params if name not in names]:
+        return [f"params names {', '.join(map(repr, unknown))}, but the cell has {', '.join(map(repr, names)) or 'none'}"]
+    return []
+
+
 def noise_complaints(noise: dict[str, Tensor] | None, T: int, B: int) -> list[str]:
     """What is wrong with masks: kernels read as many rows as there should be."""
     return [

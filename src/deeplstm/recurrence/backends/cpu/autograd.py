@@ -105,7 +105,7 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
 def _through_the_reference(
     job: Job, inputs: Tensors, upstream: Sequence[Tensor | None], needed: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Gradients that can be differentiated again: of the reference, with the graph of what they are made of, if it is wanted."""
+    """Gradients by the reference, with the graph of what they are made of where it is wanted."""
     with torch.enable_grad():
         inputs = [t.view_as(t) for t in inputs]  # one tensor in two places, tied weights say, has its gradient in parts
         outputs = _by_the_reference(job, inputs)
