@@ -115,9 +115,14 @@ def _(lengths: Tensor, T: int) -> Tensor:
 
 def params_complaints(cell: nn.Module, params: dict[str, Tensor]) -> list[str]:
     """What is wrong with tensors in the place of a cell's own: names that it has not, which would change nothing."""
-    names = [name for name, _ in (*cell.named_parameters(remove_duplicate=False), *cell.named_buffers(remove_duplicate=False))]
+    names = [
+        name
+        for name, _ in (*cell.named_parameters(remove_duplicate=False), *cell.named_buffers(remove_duplicate=False))
+    ]
     if unknown := [name for name in params if name not in names]:
-        return [f"params names {', '.join(map(repr, unknown))}, but the cell has {', '.join(map(repr, names)) or 'none'}"]
+        return [
+            f"params names {', '.join(map(repr, unknown))}, but the cell has {', '.join(map(repr, names)) or 'none'}"
+        ]
     return []
 
 
