@@ -114,6 +114,26 @@ def test_frozen_and_tied_parameters_and_none_at_all():
     assert check_cell(Leaky(), input_size=3).problems == []
 
 
+def test_an_operator_that_torch_differentiates_once():
+    class Hard(nn.Module):
+        state_size = input_size = 3
+
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, x, state):
+            new = torch.tanh(x + nn.functional.hardsigmoid(self.linear(state)) * state)
+            return new, new
+
+    report = check_cell(Hard())
+    notes = {c.name: c.note for c in report.checks if c.backend == "reference"}
+    for name in ("second derivatives", "finite differences, second"):
+        assert notes[name].startswith(
+            "not run: torch says: derivative for aten::hardsigmoid_backward is not implemented"
+        )
+
+
 def test_a_cell_that_draws_noise_itself_is_told_and_checked():
     class Noisy(Own):
         def new(self, x, h):

@@ -189,6 +189,14 @@ WRONG = [
     ({"state": (z(2, 4), 1.0)}, "state has shapes ((2, 4), 'float'), ((2, 4), (2, 4)) is expected"),
     ({"state": (z(2, 4), z(2, 4, device="meta"))}, "state is on meta, but the input is on cpu"),
     ({"initial": (z(2, 4), z(1, 4))}, "initial has shapes ((2, 4), (1, 4)), ((2, 4), (2, 4)) is expected"),
+    (
+        {"state": (z(2, 4, dtype=torch.float64), z(2, 4))},
+        "state is torch.float64, the input is torch.float32: convert one of them",
+    ),
+    (
+        {"params": {"weight_hi": z(16, 4), "bias_hh": z(16)}},
+        "params names 'weight_hi', but the cell has 'weight_ih', 'weight_hh', 'bias_ih', 'bias_hh'",
+    ),
     ({"noise": {"m": z(3, 2, 4)}}, "noise['m'] has shape (3, 2, 4), (T or 1, B, ...) is expected"),
     (
         {"lengths": [9, 9], "resets": z(5, 2), "state": z(2, 4)},
@@ -200,9 +208,9 @@ WRONG = [
 
 @pytest.mark.parametrize(("given", "message"), WRONG, ids=lambda v: str(v)[:40])
 def test_a_wrong_argument(given, message):
-    arguments = {**FITTING, **given}
+    arguments = {"params": None, **FITTING, **given}
     with pytest.raises(ValueError, match=re.escape(f"scan over LSTMCell, x of shape (5, 2, 3): {message}.")):
-        scan(LSTMCell(3, 4), None, **arguments)
+        scan(LSTMCell(3, 4), **arguments)
 
 
 @pytest.mark.parametrize("x", [None, z(5), [[1.0]]])

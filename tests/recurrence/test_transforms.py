@@ -66,6 +66,29 @@ def test_second_derivatives(module):
     assert_right(twice)
 
 
+def test_many_gradients_at_once(module):
+    upstream = torch.randn(3, *module(X)[0].shape, generator=torch.Generator().manual_seed(1))
+
+    def gradients():
+        x = X.clone().requires_grad_()
+        return torch.autograd.grad(module(x)[0], [x, *module.parameters()], upstream, is_grads_batched=True)
+
+    assert_right(gradients)
+
+
+def test_many_gradients_at_once_of_rows_that_share_lengths_and_resets():
+    module = Recurrent(LSTMCell(3, 4, norm=True))
+    resets = torch.zeros(T, B, dtype=torch.bool)
+    resets[2, 0] = True
+
+    def jacobian():
+        return torch.autograd.functional.jacobian(
+            lambda x: module(x, lengths=[T, 2], resets=resets)[0].sum(0), X, vectorize=True
+        )
+
+    assert_right(jacobian)
+
+
 def test_hessian():
     module = Recurrent(LSTMCell(3, 4, norm=True))
     assert_right(lambda: hessian(loss_of(module))(X[:2, :1]))

@@ -4,6 +4,8 @@ otherwise run by the reference with a warning. Never another result, never an er
 from __future__ import annotations
 
 import math
+import re
+import threading
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tests.checks import assert_same
 from torch import nn
 
 import deeplstm
+from deeplstm.recurrence import dispatch
 
 IN, H = 3, 4
 
@@ -289,6 +292,7 @@ LEFT = {
 @pytest.fixture(autouse=True)
 def every_backend(monkeypatch):
     monkeypatch.delenv("DEEPLSTM_BACKENDS")
+    monkeypatch.setattr(dispatch, "_warned", set())  # each warning is given once
 
 
 def runs(cell, backend, x):
@@ -384,3 +388,225 @@ def test_gradients_of_nothing_but_the_next_steps_state(function):
     torch.manual_seed(0)
     cell, x = WithOutput(function).double(), torch.randn(6, 3, IN, dtype=torch.float64, requires_grad=True)
     assert_same(runs(cell, "cpu", x), runs(cell, "reference", x), [x, *cell.parameters()])
+
+
+# ---------------------------------------------------------------- what a cell holds beside weights
+
+FAR = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64, requires_grad=True)
+"""What a cell's code reads past the cell."""
+
+
+def plain(c, x, h):
+    return torch.tanh(c.a(x) + c.b(h))
+
+
+def holding(function, **held):
+    def make():
+        torch.manual_seed(0)
+        cell = Cell(function)
+        for name, value in held.items():
+            setattr(cell, name, value(cell) if callable(value) else value)
+        return cell.double()
+
+    return make
+
+
+def with_buffer(function, value):
+    def make():
+        torch.manual_seed(0)
+        cell = Cell(function).double()
+        cell.register_buffer("n", value.clone())
+        return cell
+
+    return make
+
+
+def leaf():
+    return torch.rand(4, dtype=torch.float64, requires_grad=True)
+
+
+HELD = {
+    "a tensor with a gradient": (
+        holding(lambda c, x, h: plain(c, x, h) * c.loose, loose=leaf()),
+        "a parameter or requires grad",
+    ),
+    "one in a dict": (
+        holding(lambda c, x, h: plain(c, x, h) * c.loose["a"], loose={"a": leaf()}),
+        "a parameter or requires grad",
+    ),
+    "one beside what works in place": (
+        holding(lambda c, x, h: (c.a(x) + c.b(h) * c.loose).mul_(0.5), loose=leaf()),
+        "a parameter or requires grad",
+    ),
+    "one from elsewhere": (holding(lambda c, x, h: plain(c, x, h) * FAR), "test_users_cells.py"),
+    "a weight read past the cell": (
+        holding(lambda c, x, h: plain(c, x, h) * c.past(), past=lambda c: lambda: c.b.bias),
+        "a parameter or requires grad",
+    ),
+    "what was made of a weight": (
+        holding(lambda c, x, h: plain(c, x, h) * c.made.detach(), made=lambda c: c.a.weight[:, 0].double() * 2),
+        "'made', a tensor with a gradient",
+    ),
+    "a lock": (holding(plain, lock=threading.Lock()), "the attribute 'lock', which cannot be copied: TypeError"),
+    "a generator": (holding(plain, numbers=(n for n in range(3))), "the attribute 'numbers', which cannot be copied"),
+    "an index buffer": (
+        with_buffer(lambda c, x, h: plain(c, x, h)[:, c.n], torch.tensor([2, 0, 1, 3])),
+        "a constant of torch.int64",
+    ),
+    "a buffer of another dtype": (
+        with_buffer(lambda c, x, h: plain(c, x, h) * c.n.to(h.dtype), torch.tensor(0.5, dtype=torch.float32)),
+        "another dtype than the input: 'n' is torch.float32, the input torch.float64",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "what"), HELD.values(), ids=HELD)
+def test_what_a_cell_holds_may_leave_it_to_the_reference(make, what):
+    cell, x = make(), torch.randn(6, 3, IN, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(deeplstm.BackendUnavailable, match=re.escape(what)):
+        runs(cell, "cpu", x)()
+    loose = [t for t in (getattr(cell, "loose", None),) if isinstance(t, torch.Tensor)]
+    with pytest.warns(UserWarning, match=re.escape(what)):
+        assert_same(runs(cell, "auto", x), runs(cell, "reference", x), [x, *cell.parameters(), *loose])
+
+
+def test_a_tensor_that_comes_to_require_a_gradient_gets_one():
+    cell, x = cell_and_x(COMPILED["a vector as an attribute"])
+    cell.vector = cell.vector.double()
+    runs(cell, "cpu", x)()
+    cell.vector.requires_grad_()
+    with pytest.warns(UserWarning, match="a parameter or requires grad"):
+        runs(cell, "auto", x)()[0].sum().backward()
+    assert cell.vector.grad is not None
+
+
+BUFFERS = {
+    "never read": (plain, torch.tensor(3)),
+    "of real numbers and never read": (plain, torch.tensor(3.0, dtype=torch.float32)),
+    "a count": (lambda c, x, h: plain(c, x, h) * c.n * 0.2, torch.tensor(3)),
+    "counts": (lambda c, x, h: plain(c, x, h) * c.n * 0.2, torch.arange(4)),
+    "a mask": (lambda c, x, h: torch.where(c.n, plain(c, x, h), h), torch.tensor([True, False] * 2)),
+    "a flag": (lambda c, x, h: plain(c, x, h) if c.n else c.a(x) * h, torch.tensor(True)),
+}
+
+
+@pytest.mark.parametrize(("function", "value"), BUFFERS.values(), ids=BUFFERS)
+def test_buffers_of_other_dtypes_are_constants_and_read_anew(function, value):
+    cell, x = with_buffer(function, value)(), torch.randn(6, 3, IN, dtype=torch.float64, requires_grad=True)
+    inputs = [x, cell.a.weight, cell.a.bias]
+    for _ in range(2):
+        assert_same(runs(cell, "cpu", x), runs(cell, "reference", x), inputs)
+        cell.n.copy_(cell.n == 0 if cell.n.dtype == torch.bool else cell.n + 1)
+
+
+def test_a_buffer_that_is_never_read_is_not_compiled_for(monkeypatch):
+    cell, x = with_buffer(plain, torch.tensor(3))(), torch.randn(6, 3, IN, dtype=torch.float64)
+    runs(cell, "cpu", x)()
+    monkeypatch.setattr("deeplstm.recurrence.backends.cpu.programs.capture", None)
+    cell.n += 1
+    runs(cell, "cpu", x)()
+
+
+class LooksUp(nn.Module):
+    state_size = H
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(5, H)
+
+    def forward(self, x, h):
+        new = torch.tanh(self.table(x) + h)
+        return new, new
+
+
+def test_whole_numbers_as_an_input_are_spoken_of():
+    with pytest.warns(UserWarning, match=r"LooksUp runs on the reference.*an input of torch\.int64"):
+        deeplstm.Recurrent(LooksUp())(torch.randint(0, 5, (6, 3)))
+
+
+def test_tied_weights():
+    cell, x = cell_and_x(lambda c, x, h: torch.tanh(c.a(x) + c.b(h) + c.c(torch.sigmoid(h))))
+    cell.c = nn.Linear(H, H).double()
+    cell.c.weight = cell.b.weight
+    weights = list(cell.parameters())
+    assert_same(runs(cell, "cpu", x), runs(cell, "reference", x), [x, *weights])
+
+    def twice(backend):
+        slopes = torch.autograd.grad(runs(cell, backend, x)()[0].sin().sum(), [x, *weights], create_graph=True)
+        return torch.autograd.grad(sum(slope.square().sum() for slope in slopes), [x, *weights])
+
+    torch.testing.assert_close(twice("cpu"), twice("reference"))
+
+
+def test_what_stands_in_the_place_of_one_tied_weight_stands_in_that_of_the_other():
+    cell, x = cell_and_x(lambda c, x, h: torch.tanh(c.a(x) + c.b(h) + c.c(torch.sigmoid(h))))
+    cell.c = nn.Linear(H, H).double()
+    cell.c.weight = cell.b.weight
+    other, h = torch.randn(H, H, dtype=torch.float64), torch.zeros(3, H, dtype=torch.float64)
+    found = [deeplstm.scan(cell, {"b.weight": other}, x, h, backend=b)[0] for b in ("cpu", "reference")]
+    torch.testing.assert_close(*found)
+
+
+def test_a_weight_that_is_never_read_has_no_gradient():
+    cell, x = cell_and_x(lambda c, x, h: torch.tanh(c.a(x) * h))
+    runs(cell, "cpu", x)()[0].sum().backward()
+    assert cell.b.weight.grad is None
+    assert cell.a.weight.grad is not None
+
+
+# ---------------------------------------------------------------- hooks
+
+HOOKS = {
+    "forward": lambda m, seen: m.register_forward_hook(lambda m, i, o: seen.append(o) or o * 2),
+    "pre-forward": lambda m, seen: m.register_forward_pre_hook(lambda m, i: seen.append(i) or (i[0] * 2,)),
+    "backward": lambda m, seen: m.register_full_backward_hook(lambda m, i, o: seen.append(i) or (i[0] * 2,)),
+    "pre-backward": lambda m, seen: m.register_full_backward_pre_hook(lambda m, o: seen.append(o) or (o[0] * 2,)),
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
+@pytest.mark.parametrize("is_there_first", [True, False])
+def test_hooks_run_at_every_step(hook, is_there_first):
+    cell, x = cell_and_x(plain)
+    if not is_there_first:
+        runs(cell, "cpu", x)()
+    seen = []
+    handle = hook(cell.a, seen)
+    with pytest.warns(UserWarning, match=r"programs lack hooks, and its Linear 'a' has a .*hook"):
+        runs(cell, "auto", x)()[0].sum().backward()
+    assert len(seen) == len(x)
+    assert_same(runs(cell, "auto", x), runs(cell, "reference", x), [x, *cell.parameters()])
+    with pytest.raises(deeplstm.BackendUnavailable, match="programs lack hooks"):
+        runs(cell, "cpu", x)()
+    handle.remove()
+    runs(cell, "cpu", x)()
+
+
+def test_hooks_on_all_modules_run():
+    cell, x = cell_and_x(plain)
+    seen = []
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda m, i, o: seen.append(type(m)))
+    try:
+        with pytest.warns(UserWarning, match="hooks on all modules"):
+            runs(cell, "auto", x)()
+    finally:
+        handle.remove()
+    assert seen.count(nn.Linear) == 2 * len(x)
+    runs(cell, "cpu", x)()
+
+
+def test_looking_on_changes_no_choice():
+    cell, x = cell_and_x(plain)
+    layer = deeplstm.Recurrent(cell)
+    (choice,) = deeplstm.explain(layer, x).choices
+    assert choice.backend == "cpu"
+    with deeplstm.backend("cpu"):
+        deeplstm.trace(layer, x)
+
+
+def test_a_forward_of_its_own_that_reads_a_weight_past_the_module():
+    cell, x = cell_and_x(plain)
+    runs(cell, "cpu", x)()
+    cell.a.forward = lambda x: nn.functional.linear(x, cell.a.weight) * 2
+    with pytest.warns(UserWarning, match="a parameter or requires grad"):
+        assert_same(runs(cell, "auto", x), runs(cell, "reference", x), [x, cell.a.weight, *cell.b.parameters()])

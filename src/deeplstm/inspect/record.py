@@ -16,7 +16,7 @@ from ..nn._undisturbed import undisturbed
 from ..nn.recurrent import Recurrent
 from ..recurrence.lengths import mask
 from ..recurrence.state import map_state, tensors_of
-from ..recurrence.tracing import Run, is_tracing, tracing, unheard, unmarked
+from ..recurrence.tracing import Run, is_tracing, only_watches, tracing, unheard, unmarked
 from .layers import Layer, layers_of
 
 
@@ -176,7 +176,7 @@ class _Listener:
                 layer = next(layer for layer in self.layers if layer.module is module)
                 self._keep(layer, _one_step(frame, args, kwargs, result, self.only))
 
-        return enter, leave
+        return only_watches(enter), only_watches(leave)
 
 
 @dataclass

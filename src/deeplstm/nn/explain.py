@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ..recurrence import dispatch
+from ..recurrence.tracing import only_watches
 from ._undisturbed import undisturbed
 
 
@@ -47,8 +48,8 @@ def explain(module: nn.Module, x: Any, *args: Any, **kwargs: Any) -> Explanation
     handles = []
     for name, child in module.named_modules():
         here = name or type(module).__name__
-        handles.append(child.register_forward_pre_hook(lambda *_, here=here: path.append(here)))
-        handles.append(child.register_forward_hook(lambda *_: _pop(path)))
+        handles.append(child.register_forward_pre_hook(only_watches(lambda *_, here=here: path.append(here))))
+        handles.append(child.register_forward_hook(only_watches(lambda *_: _pop(path))))
     try:
         with undisturbed(module), dispatch.recording(lambda: path[-1]) as records:
             module(x, *args, **kwargs)

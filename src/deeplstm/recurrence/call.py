@@ -57,6 +57,17 @@ def state_shapes(cell: nn.Module, B: int) -> Any:
     return tuple((B, s) for s in size) if isinstance(size, tuple) else (B, size)
 
 
+def functional(cell: nn.Module, params: dict[str, Tensor], *arguments: Any) -> Any:
+    """Call a cell with tensors in the place of its own; what stands for one of several tied ones stands for all of them.
+
+    torch does the same, but refuses to be given each of them.
+    """
+    named = [*cell.named_parameters(remove_duplicate=False), *cell.named_buffers(remove_duplicate=False)]
+    given = {id(tensor): params[name] for name, tensor in named if name in params}
+    tied = {name: given[id(tensor)] for name, tensor in named if id(tensor) in given}
+    return torch.func.functional_call(cell, {**tied, **params}, arguments, tie_weights=False)
+
+
 def checked_lengths(
     lengths: Tensor | Sequence[int] | None, T: int, B: int, device: torch.device
 ) -> tuple[Tensor | None, list[str]]:
@@ -100,6 +111,19 @@ def _checked_at_last(lengths: Tensor, T: int) -> Tensor:
 @_checked_at_last.register_fake
 def _(lengths: Tensor, T: int) -> Tensor:
     return torch.empty_like(lengths)
+
+
+def params_complaints(cell: nn.Module, params: dict[str, Tensor]) -> list[str]:
+    """What is wrong with tensors in the place of a cell's own: names that it has not, which would change nothing."""
+    names = [
+        name
+        for name, _ in (*cell.named_parameters(remove_duplicate=False), *cell.named_buffers(remove_duplicate=False))
+    ]
+    if unknown := [name for name in params if name not in names]:
+        return [
+            f"params names {', '.join(map(repr, unknown))}, but the cell has {', '.join(map(repr, names)) or 'none'}"
+        ]
+    return []
 
 
 def noise_complaints(noise: dict[str, Tensor] | None, T: int, B: int) -> list[str]:

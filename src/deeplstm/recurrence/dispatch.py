@@ -7,6 +7,7 @@ with reasons for which another one is faster. "auto" takes the first that has no
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +15,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import ModuleType
 
+import torch
+
 from ..errors import BackendUnavailable
 from .backends import cpu, reference, torch_fused
 from .call import Call, name_of
 
 BACKENDS: dict[str, ModuleType] = {"cpu": cpu, "torch": torch_fused, "reference": reference}
+
+_INSIDE = tuple(
+    os.path.dirname(module.__file__ or "") + os.sep for module in (sys.modules[__package__.split(".")[0]], torch)
+)
+"""Where files lie that no user wrote: ours and torch's."""
 
 _warned: set[str] = set()
 _forced: ContextVar[str] = ContextVar("deeplstm_backend", default="auto")
@@ -126,11 +134,19 @@ def warn(call: Call) -> None:
     """Say once that a cell runs in a slow loop because of something in its code."""
     message = (
         f"{name_of(call.step)} runs on the reference backend, a loop in Python: programs lack "
-        f"{call.notes['no program']}. Write it with other operators to have it compiled, or choose backend='reference'."
+        f"{call.notes['no program']}. Write it without that to have it compiled, or choose backend='reference'."
     )
     if message not in _warned:
         _warned.add(message)
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """The ``stacklevel`` of a warning that is to point to the line from which this package was called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INSIDE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def unavailable(what: str, passed_over: dict[str, list[str]]) -> BackendUnavailable:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..cells._cell import is_autocast
 from . import dispatch, traced, tracing
 from .call import (
     Call,
@@ -16,8 +17,10 @@ from .call import (
     is_cell,
     name_of,
     noise_complaints,
+    params_complaints,
     resets_complaints,
     state_complaints,
+    state_dtype_complaints,
     state_shapes,
 )
 from .state import map_state, shapes_of
@@ -81,9 +84,11 @@ def scan(
     given_lengths, complaints = checked_lengths(lengths, T, B, x.device)
     complaints += resets_complaints(resets, T, B)
     if isinstance(step, nn.Module) and is_cell(step):
-        complaints += state_complaints(state, state_shapes(step, B), x)
+        complaints += state_complaints(state, state_shapes(step, B), x) or _dtype_complaints(step, x, state)
     elif any(not isinstance(s, tuple) or s[:1] != (B,) for s in _flat(shapes_of(state))):
         complaints.append(f"state has shapes {shapes_of(state)}, tensors with B={B} rows are expected")
+    if isinstance(step, nn.Module) and params is not None:
+        complaints += params_complaints(step, params)
     if initial is not None:
         complaints += state_complaints(initial, shapes_of(state), x, "initial")
     complaints += noise_complaints(noise, T, B)
@@ -135,6 +140,13 @@ def scan_packed(
         return None
     y, final, _ = kernels.run(call)
     return y, final
+
+
+def _dtype_complaints(cell: nn.Module, x: Tensor, state: Any) -> list[str]:
+    """What is wrong with a state's dtype; a cell that does not say what it reads may convert it, or look numbers up."""
+    if getattr(cell, "input_size", None) is None or not x.is_floating_point() or is_autocast(x.device.type):
+        return []
+    return state_dtype_complaints(state, x.dtype)
 
 
 def as_tuples(state: Any) -> Any:

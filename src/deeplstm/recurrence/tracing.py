@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..cells.mark import collecting, mark
 from . import dispatch
-from .call import Call, Step, name_of
+from .call import Call, Step, functional, name_of
 from .state import tensors_of
 
 
@@ -54,6 +54,12 @@ class _Tracing:
             leaf = x.detach().requires_grad_()
             self.leaves[id(x)] = x, leaf  # x stays alive, so that its id is its own
         return leaf
+
+
+def only_watches(hook: Any) -> Any:
+    """Mark a module's hook that changes nothing and misses nothing where a step is not called: kernels may run such a cell."""
+    hook.only_watches = True
+    return hook
 
 
 _tracing: ContextVar[_Tracing | None] = ContextVar("deeplstm_tracing", default=None)
@@ -149,7 +155,7 @@ def _call(step: Step, params: dict[str, Tensor] | None, *arguments: Any) -> tupl
         return step(params, *arguments)
     if params is None:
         return step(*arguments)
-    result: tuple[Tensor, Any] = torch.func.functional_call(step, params, arguments)
+    result: tuple[Tensor, Any] = functional(step, params, *arguments)
     return result
 
 

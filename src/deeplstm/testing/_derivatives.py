@@ -13,7 +13,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from ..nn.recurrent import Recurrent
 from ..recurrence import dispatch
 from ..recurrence.state import map_state
-from ._report import Check
+from ._report import Check, lacks_derivative
 from ._subject import SEED, Subject, named
 
 # in float64; larger steps are too large for a layer norm of nearly equal numbers, which is very steep
@@ -65,19 +65,22 @@ def derivatives(subject: Subject) -> list[Check]:
         return [Check(_FIRST, "reference", note=f"not run: {text}")]
     wrong = {name: text for name in inputs if (text := checked(gradcheck, [name]))}
     first = second = ""
+    note = "agrees"
     if wrong:
         first = (
             f"the gradient of {'; of '.join(f'{n} ({text})' for n, text in wrong.items())} is not the one that finite "
             "differences give. Look for detach(), .data, numbers taken out of tensors, and a backward of your own."
         )
-    elif text := checked(gradgradcheck, list(inputs)):
+    elif lacks_derivative(text := checked(gradgradcheck, list(inputs))):
+        note = f"not run: torch says: {text}"
+    elif text:
         second = (
             f"second derivatives are not those that finite differences give ({text}). Look for a backward of your own: it must "
             "be made of differentiable operations itself."
         )
     return [
         Check(_FIRST, "reference", note="agrees", problem=first),
-        Check(_SECOND, "reference", note="not run" if first else "agrees", problem=second),
+        Check(_SECOND, "reference", note="not run" if first else note, problem=second),
     ]
 
 

@@ -19,6 +19,42 @@ def test_every_program_prints_every_product_once(case):
     assert "None" not in text
 
 
+@cells()
+def test_every_name_is_defined_before_it_is_read(case):
+    known = set()
+    for line in str(deeplstm.program(case.make().train())).splitlines():
+        if line.startswith("  from the forward"):
+            continue  # of the part above
+        defined = re.match(r"^    (?:kept )?(v\d+)(?: \(|(?:\[\d+:\])? <- )", line)
+        known |= {defined[1]} if defined else set()
+        assert set(re.findall(r"\bv\d+\b", line)) <= known, line
+
+
+def test_every_part_says_what_it_costs():
+    text = str(deeplstm.program(deeplstm.LSTMCell(3, 4)))
+    forward, backward = text.split("\n\n")[1:]
+    # x (3) times four gates of 4 columns; it reads x and leaves the gates
+    assert "before the loop, all steps at once: 96 FLOP and 76 bytes a row, weights 192 bytes" in forward
+    # dx and two weight gradients, of a row each; it reads the gates' gradients, x and h, and leaves dx
+    after = re.search(r"after the loop, all steps at once: ([\d,]+) FLOP and (\d+) bytes", backward)
+    assert (int(after[1]), int(after[2])) == (2 * 16 * (3 + 3 + 4), 4 * (16 + 3 + 4 + 3))
+
+
+def test_a_cell_that_has_no_program():
+    class Sorting(torch.nn.Module):
+        state_size = input_size = 4
+
+        def forward(self, x, state):
+            new = (state + x).sort(1).values
+            return new, new
+
+    with pytest.raises(
+        deeplstm.BackendUnavailable,
+        match=r"program got Sorting, of which no program can be made: programs lack .* aten\.sort.*test_show\.py.*line",
+    ):
+        deeplstm.program(Sorting())
+
+
 def test_the_plain_lstm_reads_as_its_equations():
     text = str(deeplstm.program(deeplstm.LSTMCell(3, 4)))
     lines = text.splitlines()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...cells.mark import collecting, found_mark
-from ..call import Call, check_result
+from ..call import Call, check_result, functional
 from ..lengths import mask
 from ..state import map_state
 
@@ -27,7 +27,7 @@ def run(call: Call) -> tuple[Tensor, Any, dict[str, Tensor]]:
             return loop(step, call)
         # around the whole loop, since exchanging a module's parameters costs more than a step of a small cell
         swapped = {f"cell.{name}": value for name, value in params.items()}
-        result: tuple[Tensor, Any, dict[str, Tensor]] = torch.func.functional_call(_Loop(step), swapped, (call,))
+        result: tuple[Tensor, Any, dict[str, Tensor]] = functional(_Loop(step), swapped, call)
         return result
     return loop(lambda *arguments: step(params, *arguments), call)
 

@@ -6,7 +6,7 @@ Torch differentiates: what is traced is the step together with its vector-Jacobi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -19,9 +19,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from ...cells.mark import UnknownMark, collecting, found_mark
 from .count import BATCH
 from .decompositions import decompositions
-from .graph import Graph, Node
+from .graph import Graph, Node, order
+from .lines import here, of_error
 from .lower import lower
-from .record import Mutates, Recorder
+from .record import Mutates, Recorder, check_constant
 from .rows import Rows, Unsupported
 
 
@@ -75,6 +76,12 @@ class Step:
     dweights: dict[str, Node | None]
     signature: Signature
     graph: Graph
+
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """Names of the weights that the outputs depend on; what is not among them has no gradient, rather than one of zeros."""
+        nodes = set(order([self.y, *self.new, *self.marks.values()]))
+        return frozenset(name for name, node in self.weights.items() if node in nodes)
 
     @cached_property
     def identity(self) -> str:
@@ -158,9 +165,15 @@ def first_of(recorded: Callable[[], T], traced: Callable[[], T]) -> T:
     except (Unsupported, UnknownMark):
         raise
     except _DEPENDS_ON_NUMBERS as error:
-        raise Unsupported("a branch on the values of tensors") from error
+        raise Unsupported("a branch on the values of tensors", of_error(error)) from error
     except Exception as error:
-        raise Unsupported(f"what raises {type(error).__name__} ({str(error).strip().splitlines()[0]})") from error
+        raise Unsupported(f"what raises {_said(error)}", of_error(error)) from error
+
+
+def _said(error: Exception) -> str:
+    """An error in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__} ({lines[0]})" if lines else type(error).__name__
 
 
 def inputs_like(
@@ -220,7 +233,10 @@ def made_functional(function: Callable[..., Any], *inputs: Any) -> tuple[fx.Grap
         torch.func.functionalize(function), decomposition_table=decompositions(), record_stack_traces=True
     )(*inputs)
     traced.graph.eliminate_dead_code()
-    return traced.graph, {n.target: getattr(traced, n.target) for n in traced.graph.nodes if n.op == "get_attr"}
+    constants = {n.target: getattr(traced, n.target) for n in traced.graph.nodes if n.op == "get_attr"}
+    for value in constants.values():
+        check_constant(value, None)
+    return traced.graph, constants
 
 
 def _leaves_of(gradients: tuple[Sequence[Tensor], Tensor, Sequence[Tensor]]) -> list[Tensor]:
@@ -266,18 +282,89 @@ def check_outputs(outputs: list[Tensor], s: Signature) -> None:
             )
 
 
-def call_of(cell: nn.Module) -> Callable[..., tuple[Tensor, Any]]:
+def call_of(cell: nn.Module, loose: Collection[str] = (), dtype: torch.dtype | None = None) -> CellCall:
     """A cell as a function of its weights, x, state and noise.
+
+    Args:
+        loose: names of buffers that are no weights of a program: constants, of which the function has its own.
+        dtype: of the input; no constant may have real numbers of another one.
+
+    Raises: `Unsupported` for a cell that cannot be copied.
+    """
+    return CellCall(cell, loose, dtype)
+
+
+class CellCall:
+    """What `call_of` gives.
 
     It calls a copy that shares the cell's tensors: while it runs, other tensors stand in their places, which another thread
     that uses the cell must not see.
-    """
-    tensors = [*cell.parameters(), *cell.buffers()]
-    cell = copy.deepcopy(cell, {id(tensor): tensor for tensor in tensors})
 
-    def call(weights: dict[str, Tensor], x: Tensor, state: Any, noise: dict[str, Tensor] | None) -> tuple[Tensor, Any]:
+    Attributes:
+        read: those of the loose buffers that have been read.
+    """
+
+    def __init__(self, cell: nn.Module, loose: Collection[str], dtype: torch.dtype | None) -> None:
+        self.read: set[str] = set()
+        named = _named_tensors(cell)
+        own = {id(t) for name, t in named if name in loose}
+        shared = [t for _, t in named if id(t) not in own]
+        self._cell = _copied(cell, shared)
+        if loose:
+            for prefix, module in self._cell.named_modules():
+                # nn.Module looks buffers up there
+                module._buffers = _Watched(module._buffers, prefix, loose, self.read, dtype)
+
+    def __call__(
+        self, weights: dict[str, Tensor], x: Tensor, state: Any, noise: dict[str, Tensor] | None
+    ) -> tuple[Tensor, Any]:
         arguments = (x, state) if noise is None else (x, state, noise)
-        result: tuple[Tensor, Any] = torch.func.functional_call(cell, weights, arguments)
+        # every name is given, those of tied weights too: each has its part of the gradient, and autograd adds them up
+        result: tuple[Tensor, Any] = torch.func.functional_call(self._cell, weights, arguments, tie_weights=False)
         return result
 
-    return call
+
+class _Watched(dict[str, Any]):
+    """A module's buffers, which note that one is read."""
+
+    def __init__(
+        self, buffers: dict[str, Any], prefix: str, loose: Collection[str], read: set[str], dtype: torch.dtype | None
+    ) -> None:
+        super().__init__(buffers)
+        self._prefix, self._loose, self._read, self._dtype = prefix, loose, read, dtype
+
+    def __getitem__(self, name: str) -> Any:
+        value, full = super().__getitem__(name), f"{self._prefix}.{name}" if self._prefix else name
+        if full in self._loose:
+            if value.is_floating_point() or value.is_complex():
+                raise Unsupported(
+                    f"a buffer of another dtype than the input: {full!r} is {value.dtype}, the input {self._dtype}",
+                    here(),
+                )
+            self._read.add(full)
+        return value
+
+
+def _named_tensors(cell: nn.Module) -> list[tuple[str, Tensor]]:
+    """Every parameter and buffer; what has several names under each of them."""
+    return [*cell.named_parameters(remove_duplicate=False), *cell.named_buffers(remove_duplicate=False)]
+
+
+def _copied(cell: nn.Module, shared: Sequence[Tensor]) -> nn.Module:
+    """A copy that shares these tensors. Raises: `Unsupported`, with the name of what cannot be copied."""
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in shared}
+    try:
+        return copy.deepcopy(cell, dict(memo))
+    except Exception as error:
+        for prefix, module in cell.named_modules():
+            memo |= {id(child): child for child in module._modules.values()}
+            for name, value in vars(module).items():
+                try:
+                    copy.deepcopy(value, dict(memo))
+                except Exception as reason:
+                    full = f"{prefix}.{name}" if prefix else name
+                    what = f"the attribute {full!r}, which cannot be copied: {_said(reason)}"
+                    if isinstance(value, Tensor) and value.requires_grad:
+                        what = f"the attribute {full!r}, a tensor with a gradient that was computed outside of the step"
+                    raise Unsupported(what) from error
+        raise Unsupported(f"a copy of the cell, which raises {_said(error)}") from error

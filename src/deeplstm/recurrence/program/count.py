@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .rows import Unsupported, here
+from .lines import here
+from .rows import Unsupported
 
 BATCH = 1_000_003
 """Rows of the traced batch: a prime that no width is, so that the batch dimension is known by its size."""

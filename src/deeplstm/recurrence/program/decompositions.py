@@ -34,8 +34,17 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     return table | {
         aten.sigmoid_backward.default: lambda slope, y: slope * (y * (1 - y)),
         aten.tanh_backward.default: lambda slope, y: slope * (1 - y * y),
+        aten.hardsigmoid_backward.default: _hardsigmoid_backward,
         aten.native_layer_norm_backward.default: _layer_norm_backward,
     }
+
+
+_SIXTH = float(torch.tensor(1 / 6, dtype=torch.float32))
+"""As torch's own kernel has it, in float64 too."""
+
+
+def _hardsigmoid_backward(slope: Tensor, x: Tensor) -> Tensor:
+    return torch.where((x > -3) & (x < 3), slope * _SIXTH, 0.0)
 
 
 def _layer_norm_backward(

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .count import Counting, Counts, is_count
+from .lines import here
 from .operators import ATEN, TABLE, aten
-from .rows import Unsupported, here
+from .rows import Unsupported
 
 _META, _CPU = torch.device("meta"), torch.device("cpu")
 _LIFT = aten.lift_fresh.default
@@ -51,7 +52,7 @@ class Recorded(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        raise Unsupported(f"{func} on a tensor of a step that has been captured")
+        raise Unsupported(f"{func} on a tensor of a step that has been captured", here())
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"Recorded({list(self.shape)}, {self.dtype})"
@@ -161,6 +162,7 @@ class Recorder(TorchDispatchMode):
 
     def _constant(self, value: Tensor) -> Recorded:
         """A tensor that is there already, as one without numbers."""
+        check_constant(value, here())
         name = f"constant{len(self.constants)}"
         self.constants[name] = value
         return self._noted(self.graph.create_node("get_attr", name), Recorded(torch.empty_like(value, device=_META)))
@@ -187,6 +189,16 @@ def _check_numbers(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> No
             argument = arguments[at] if isinstance(at, int) else next(a for a in arguments if a.name == at)
             if "int" not in str(argument.type) and here() is not None:
                 raise Counts
+
+
+def check_constant(value: Tensor, where: str | None) -> None:
+    """Raise for a tensor from elsewhere that a program would take as numbers for good. Raises: `Unsupported`."""
+    if value.requires_grad or isinstance(value, nn.Parameter):  # it would have no gradient; or be frozen, and change
+        raise Unsupported(
+            f"a tensor of shape {tuple(value.shape)} that is a parameter or requires grad, and that the step does not read as "
+            "a parameter of the cell (register it, and read it from self)",
+            where,
+        )
 
 
 def _shaped(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -9,7 +9,6 @@ tensor must be cut is known only once something slices it; then the cut is noted
 from __future__ import annotations
 
 import itertools
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,19 +54,6 @@ class Unsupported(Exception):
 
     def __str__(self) -> str:
         return f"{self.what} at {self.where}" if self.where else self.what
-
-
-def here() -> str | None:
-    """The innermost line that is neither torch's nor ours; None while torch differentiates, which no line asked for."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if name.endswith(("program/capture.py", "program\\capture.py")):
-            return None
-        if "/torch/" not in name and "deeplstm/recurrence" not in name and not name.startswith("<"):
-            return f'"{name}", line {frame.f_lineno}, in {frame.f_code.co_name}'
-        frame = frame.f_back
-    return None
 
 
 class _Again(Exception):

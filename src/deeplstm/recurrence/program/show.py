@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ...errors import BackendUnavailable
 from ..call import name_of
 from . import free
 from .capture import Signature, call_of, capture
@@ -15,6 +16,7 @@ from .graph import Node, order
 from .interpret import products
 from .operators import TABLE, aten
 from .program import backward, forward
+from .rows import Unsupported
 from .split import Split
 from .stages import Loop, Stage, stages
 
@@ -49,7 +51,8 @@ def program(cell: nn.Module, *, input_size: int | None = None) -> Program:
         input_size: I, where the cell does not say its own.
 
     Returns: a `Program`; print it. Numbers are for one row and one step in float32.
-    Raises: ValueError where the input size is not known; `Unsupported`, which names what programs lack.
+    Raises: ValueError where the input size is not known; `BackendUnavailable` for a cell that has no program, with what
+        programs lack and the line of the cell.
 
     >>> import deeplstm
     >>> print(deeplstm.program(deeplstm.RNNCell(3, 4)))  # doctest: +ELLIPSIS
@@ -63,7 +66,8 @@ def program(cell: nn.Module, *, input_size: int | None = None) -> Program:
     noise = None
     if hasattr(cell, "draw_noise"):  # a built-in cell
         noise = cell.draw_noise(1, 1, like=torch.zeros(1))  # type: ignore[operator]
-    tensors = {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
+    loose = [name for name, buffer in cell.named_buffers() if not buffer.is_floating_point()]
+    tensors = {name: t for name, t in (*cell.named_parameters(), *cell.named_buffers()) if name not in loose}
     signature = Signature(
         tuple((name, tuple(tensor.shape)) for name, tensor in tensors.items()),
         size,
@@ -73,7 +77,13 @@ def program(cell: nn.Module, *, input_size: int | None = None) -> Program:
         noise is not None,
         torch.float32,
     )
-    step = capture(call_of(cell), signature)
+    try:
+        step = capture(call_of(cell, loose, torch.float32), signature)
+    except Unsupported as reason:
+        raise BackendUnavailable(
+            f"program got {name_of(cell)}, of which no program can be made: programs lack {reason}. Write it without that; as "
+            "it is, it runs on the reference backend, a loop in Python."
+        ) from reason
     back = backward(step)
     loops = []
     for part, is_backward in ((forward(step, saved=back.saved).split, False), (back.split, True)):
@@ -84,35 +94,57 @@ def program(cell: nn.Module, *, input_size: int | None = None) -> Program:
 
 def _part(title: str, split: Split, loop: Loop) -> Iterator[str]:
     yield title
-    yield "  before the loop, all steps at once" + ("" if split.before else ": nothing")
     is_stop = lambda n: n in split.outside or n.kind == "free"  # noqa: E731
-    yield from _lines(n for n in order(split.before, is_stop) if n.kind == "rows" and not is_stop(n))
+    if given := sorted((n for n in split.outside if not n.is_leaf), key=lambda n: n.id):
+        yield f"  from the forward, of every step: {', '.join(n.name for n in given)}"
+    before = [n for n in order(split.before, is_stop) if n.kind == "rows" and not is_stop(n)]
+    yield f"  before the loop, all steps at once: {_size_at_once(before, split.before)}"
+    yield from _lines(before)
+    totals = {total.args[0]: total for total in loop.totals}
     for number, stage in enumerate(loop.stages, 1):
         yield f"  stage {number}: {_size(stage, loop)}"
         yield from _lines(loop.work_of(stage)[0])
         for node, place in (*stage.stores, *stage.reductions):
             yield f"    {place.buffer.name}{f'[{place.column}:]' if place.column else ''} <- {node.name}"
-        for node, place in stage.totals:
-            yield f"    {place.buffer.name} += {node.name}"
-    yield "  after the loop, all steps at once" + ("" if split.after else ": nothing")
-    yield from _lines(n for n in split.after if n.kind in ("rows", "sum"))
+        yield from _lines(totals[node] for node, _ in stage.totals)
+    after = [n for n in split.after if n.kind in ("rows", "sum")]
+    read = {i for n in after for i in n.inputs}
+    results = [n for n in after if n.kind == "rows" and n not in read]
+    yield f"  after the loop, all steps at once: {_size_at_once(after, results)}"
+    yield from _lines(after)
 
 
 def _size(stage: Stage, loop: Loop) -> str:
     """Columns, floating-point operations of a row, and bytes that it moves."""
     computed, read = loop.work_of(stage)
-    flops = 0
-    for node in computed:
-        if node.op == "linear":
-            flops += 2 * node.args[0].width * node.width
-        else:
-            flops += (TABLE[node.op].flops if node.op in TABLE else 1) * node.width
     rows = {n for n in read if n.kind == "rows"} | set(stage.groups)
     moved = sum(n.width for n in rows) + sum(n.width for n, _ in (*stage.stores, *stage.reductions))
     moved += 2 * sum(n.width for n, _ in stage.totals)
-    weights = sum(n.args[1].shape[0] * n.args[1].shape[1] for group in stage.groups.values() for n in group)
-    text = f"{stage.width} columns, {flops:,} FLOP and {4 * moved:,} bytes a row"
+    return f"{stage.width} columns, {_cost(computed, moved)}"
+
+
+def _size_at_once(nodes: list[Node], results: Iterable[Node]) -> str:
+    """The same of what is computed for all steps at once; what lies between reading and results moves no bytes."""
+    read = {i for n in nodes for i in n.inputs if i.kind == "rows"}.difference(nodes)
+    moved = sum(n.width for n in (*read, *results))
+    return _cost(nodes, moved) if nodes else "nothing"
+
+
+def _cost(nodes: list[Node], moved: int) -> str:
+    weights = sum(n.args[1].shape[0] * n.args[1].shape[1] for n in nodes if n.op == "linear")
+    text = f"{sum(map(_flops, nodes)):,} FLOP and {4 * moved:,} bytes a row"
     return f"{text}, weights {4 * weights:,} bytes" if weights else text
+
+
+def _flops(node: Node) -> int:
+    """Floating-point operations of a row."""
+    if node.op == "linear":
+        return 2 * int(node.args[0].width) * node.width
+    if node.op == "outer":
+        return 2 * node.shape[0] * node.shape[1]
+    if node.kind != "rows" and node.op != "total":  # once, not for every row
+        return 0
+    return (TABLE[node.op].flops if node.op in TABLE else 1) * node.width
 
 
 def _lines(nodes: Iterable[Node]) -> Iterator[str]:

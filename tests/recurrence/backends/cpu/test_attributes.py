@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import dataclass
+from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -19,6 +22,17 @@ class Part(nn.Module):
         self.scale = 1.0
 
 
+@dataclass
+class Settings:
+    gain: float = 1.0
+    activation: object = torch.tanh
+
+
+@dataclass
+class All:
+    settings: Settings
+
+
 class Cell(nn.Module):
     state_size = input_size = 4
 
@@ -28,6 +42,8 @@ class Cell(nn.Module):
         self.pair, self.numbers, self.table, self.some = (1, 2), [1, 2], {"a": 1}, {1, 2}
         self.vector, self.inside = torch.ones(4), [torch.ones(4)]
         self.function = torch.tanh
+        self.settings, self.all, self.namespace = Settings(), All(Settings()), SimpleNamespace(gain=1.0, many=[1])
+        self.array = numpy.ones(3)
         self.part = Part()
 
 
@@ -48,6 +64,13 @@ CHANGES = {
     "in a tensor": lambda c: c.vector.add_(1),
     "another tensor": lambda c: setattr(c, "vector", torch.ones(4)),
     "in a tensor in a list": nested,
+    "in a dataclass": lambda c: setattr(c.settings, "gain", 2.0),
+    "a function in it": lambda c: setattr(c.settings, "activation", torch.relu),
+    "in one inside another": lambda c: setattr(c.all.settings, "gain", 2.0),
+    "in a namespace": lambda c: setattr(c.namespace, "gain", 2.0),
+    "in a list in it": lambda c: c.namespace.many.append(2),
+    "in an array": lambda c: c.array.fill(2),
+    "whether a tensor requires grad": lambda c: c.vector.requires_grad_(),
     "a function": lambda c: setattr(c, "function", torch.relu),
     "of a part": lambda c: setattr(c.part, "scale", 2.0),
     "one more": lambda c: setattr(c, "more", 1),
@@ -92,6 +115,30 @@ class Counts(nn.Module):
 
 def test_a_cell_ends_with_its_last_reference():
     cell = Counts()
+    with deeplstm.backend("cpu"):
+        deeplstm.Recurrent(cell)(torch.randn(2, 1, 3))
+    alive = weakref.ref(cell)
+    del cell
+    gc.collect()
+    assert alive() is None
+
+
+def test_records_in_a_circle():
+    cell = Counts()
+    cell.first = All(None)
+    cell.first.settings = All(cell.first)
+    attributes = Attributes(cell)
+    before = attributes.read()
+    assert attributes.read() == before
+    cell.first.settings.settings = None
+    assert attributes.read() != before
+
+
+def test_a_record_that_holds_the_cell_does_not_keep_it_alive():
+    cell = Counts()
+    for held in (cell, cell.forward, lambda it=cell: it):
+        setattr(cell, f"record{len(vars(cell))}", All(Settings(1.0, held)))
+    del held
     with deeplstm.backend("cpu"):
         deeplstm.Recurrent(cell)(torch.randn(2, 1, 3))
     alive = weakref.ref(cell)

@@ -56,6 +56,8 @@ def why_not(call: Call) -> list[str]:
         reasons.append(f"the input is on {x.device}")
     if dtype not in _programs().ELEMENTS:
         reasons.append(f"the input is {dtype}, float32, float64 and bfloat16 have kernels")
+        if device == "cpu":
+            call.notes["no program"] = f"an input of {dtype}"
     elif any(t.dtype is not dtype for t in (*weights.values(), *states)):
         others = {str(t.dtype) for t in (*weights.values(), *states)} - {str(dtype)}
         reasons.append(f"the input is {dtype}, the weights or the state are {', '.join(sorted(others))}")

@@ -87,7 +87,8 @@ class Recurrence(torch.autograd.Function):
         job: Job = ctx.job
         tensors = ctx.saved_tensors
         inputs, keep = tensors[: ctx.inputs], tensors[ctx.inputs + len(job.masks) :]
-        if torch.is_grad_enabled():
+        # to be differentiated again; or many gradients at once (is_grads_batched), which are no tensors with memory
+        if torch.is_grad_enabled() or any(map(_is_batched, upstream)):
             return None, *_through_the_reference(job, inputs, upstream, ctx.needs_input_grad[1:])
         return None, *backward(job, inputs, keep, upstream)
 
@@ -111,7 +112,19 @@ def backward(job: Job, inputs: Tensors, keep: Tensors, upstream: Sequence[Tensor
 def _through_the_reference(
     job: Job, inputs: Tensors, upstream: Sequence[Tensor | None], needed: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Gradients that can be differentiated again: of the reference, with the graph of what they are made of."""
+    """Gradients by the reference, with the graph of what they are made of where it is wanted."""
+    with torch.enable_grad():
+        inputs = [t.view_as(t) for t in inputs]  # one tensor in two places, tied weights say, has its gradient in parts
+        outputs = _by_the_reference(job, inputs)
+    pairs = [(o, u) for o, u in zip(outputs, upstream, strict=True) if u is not None and o.requires_grad]
+    wanted = [t for t, is_needed in zip(inputs, needed, strict=True) if is_needed]
+    of, by = [o for o, _ in pairs], [u for _, u in pairs]
+    found = iter(torch.autograd.grad(of, wanted, by, create_graph=torch.is_grad_enabled(), allow_unused=True))
+    return [next(found) if is_needed else None for is_needed in needed]
+
+
+def _by_the_reference(job: Job, inputs: Tensors) -> list[Tensor]:
+    """y, final states and traces of the same call."""
     call = job.call
     states, initials, weights = job.parts(inputs[1:])
     x, lengths = inputs[0], call.lengths
@@ -130,13 +143,12 @@ def _through_the_reference(
     if call.batch_sizes is not None:
         assert lengths is not None
         y = pack_padded_sequence(y, lengths).data
-    outputs = zip([y, *tensors_of(final), *traces.values()], upstream, strict=True)
-    pairs = [(o, u) for o, u in outputs if u is not None and o.requires_grad]
-    wanted = [t for t, is_needed in zip(inputs, needed, strict=True) if is_needed]
-    found = iter(
-        torch.autograd.grad([o for o, _ in pairs], wanted, [u for _, u in pairs], create_graph=True, allow_unused=True)
-    )
-    return [next(found) if is_needed else None for is_needed in needed]
+    return [y, *tensors_of(final), *traces.values()]
+
+
+def _is_batched(upstream: Tensor | None) -> bool:
+    of = torch._C._functorch
+    return upstream is not None and (of.is_legacy_batchedtensor(upstream) or of.is_batchedtensor(upstream))
 
 
 def _nested(like: Any, tensors: Tensors) -> Any:

@@ -189,8 +189,11 @@ class BackwardRun:
         for name, weight in zip(self.step.weights, weights, strict=True):
             if name in self.wanted.weights:
                 found = program.dweights[name]
-                gradient = torch.zeros_like(weight) if found is None else results[found]
-                dweights[name] = gradient if gradient.shape == weight.shape else gradient.view(weight.shape)
+                if found is not None:
+                    gradient = results[found]
+                    dweights[name] = gradient if gradient.shape == weight.shape else gradient.view(weight.shape)
+                else:  # no gradient of what is not read at all, as in torch: optimizers pass it over
+                    dweights[name] = torch.zeros_like(weight) if name in self.step.read else None
         return dx, dweights
 
 

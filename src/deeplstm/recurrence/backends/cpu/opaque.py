@@ -362,7 +362,10 @@ def _backward(*arguments: Any) -> list[Tensor]:
     dx, *rest = backward(job, inputs, keep, upstream)
     results = [dx] if wants[1] else []
     fixed = states + len(given.initials)
-    results += [*rest[:fixed], *(d for d, is_wanted in zip(rest[fixed:], wants[2:], strict=True) if is_wanted)]
+    of_weights = zip(rest[fixed:], given.weights, wants[2:], strict=True)
+    results += rest[:fixed]
+    # an operator gives tensors, of what is not read as well
+    results += [torch.zeros_like(w) if d is None else d for d, w, is_wanted in of_weights if is_wanted]
     return _apart(results, [*inputs, *given.noise, *kept, *(u for u in upstream if u is not None)])  # type: ignore[arg-type]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import RLock
@@ -18,7 +18,7 @@ from ...call import Call, name_of
 from ...program.capture import Signature, Step, call_of, capture
 from ...program.rows import Unsupported
 from ...state import tensors_of
-from .attributes import Attributes
+from .attributes import Attributes, hooked, stamp
 from .backward import BackwardRun
 from .batch import Batch
 from .directions import Backward, Forward, Wanted
@@ -55,10 +55,13 @@ class Prepared:
 
 
 class Programs:
-    """One captured step, what was compiled for it, and what was prepared for batches."""
+    """One captured step, what was compiled for it, and what was prepared for batches.
 
-    def __init__(self, step: Step, element: Element) -> None:
-        self.step, self.element = step, element
+    ``constants``: names of buffers whose values are part of it.
+    """
+
+    def __init__(self, step: Step, element: Element, constants: Collection[str] = ()) -> None:
+        self.step, self.element, self.constants = step, element, constants
         self._made: dict[tuple[type, Wanted], Any] = {}
         self._prepared: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
         self._lock = RLock()
@@ -115,6 +118,9 @@ class Known:
             for own, names in _tensors_in(module)
             for name in names
         ]
+        are_buffers = {id(module._buffers) for module in modules}
+        self._buffers = {full: (own, name) for full, own, name in self._tensors if id(own) in are_buffers}
+        self._constants: list[str] = []  # buffers that are constants of a program
 
     def is_current(self) -> bool:
         """Whether the cell still has the modules, parameters and buffers it had, by name; their values may change."""
@@ -130,19 +136,34 @@ class Known:
         return True
 
     def weights(self, call: Call) -> dict[str, Tensor]:
-        """Every tensor that the equations read: parameters, those given in their place, and buffers."""
+        """The tensors that equations may read as they are: parameters, those given in their place, and buffers.
+
+        Not buffers of another dtype than the input, such as counts: a program has them as constants, if it reads them.
+        """
         own = {full: tensors[name] for full, tensors, name in self._tensors}
-        return own if call.params is None else {**own, **call.params}
+        params, dtype = call.params, call.x.dtype
+        if self._buffers:
+            for name in self._buffers:
+                if own[name].dtype is not dtype and (params is None or name not in params):
+                    del own[name]
+        if params is None:
+            return own
+        given = {id(own[name]): tensor for name, tensor in params.items() if name in own}  # tied weights stay tied
+        return {**{name: given.get(id(tensor), tensor) for name, tensor in own.items()}, **params}
 
     def programs(self, call: Call, weights: dict[str, Tensor]) -> Programs:
         """The cell's programs, captured on the first call of its kind. Raises: `Unsupported`."""
-        kind, attributes = _kind(call, weights), self._attributes.read()
+        assert isinstance(call.step, nn.Module)
+        kind, attributes = _kind(call, weights), self._values()
+        if self._attributes.have_hooks and (why := hooked(call.step)):
+            raise Unsupported(why)
         if attributes is self._last[1] and kind == self._last[0]:
             return self._last[2]
         found = self._programs.get((kind, attributes))
         if found is None:
             with _lock:
                 found = self._programs.get((kind, attributes)) or self._captured(call, weights)
+                attributes = self._values()  # of more buffers, if it has read one
                 self._programs[kind, attributes] = found
                 if sum(known == kind for known, _ in self._programs) == MANY:
                     warnings.warn(
@@ -155,16 +176,26 @@ class Known:
         self._last = (kind, attributes, found)
         return found
 
-    @staticmethod
-    def _captured(call: Call, weights: dict[str, Tensor]) -> Programs | Unsupported:
+    def _values(self) -> Any:
+        """Equal as long as a program captured before holds: of attributes, and of the buffers that are constants."""
+        attributes = self._attributes.read()
+        if not self._constants:
+            return attributes
+        buffers = [self._buffers[name] for name in self._constants]
+        return attributes, tuple([stamp(own[name]) for own, name in buffers])
+
+    def _captured(self, call: Call, weights: dict[str, Tensor]) -> Programs | Unsupported:
         assert isinstance(call.step, nn.Module)
+        loose = [name for name in self._buffers if name not in weights]
         try:
+            step_call = call_of(call.step, loose, call.x.dtype)
             # in a thread of its own, where nothing of the caller's is in force: hooks on saved tensors, modes, autocast
             with ThreadPoolExecutor(1) as other:
-                step = other.submit(capture, call_of(call.step), signature_of(call, weights)).result()
-            return Programs(step, ELEMENTS[call.x.dtype])
+                step = other.submit(capture, step_call, signature_of(call, weights)).result()
         except Unsupported as reason:
             return reason
+        self._constants += step_call.read.difference(self._constants)
+        return Programs(step, ELEMENTS[call.x.dtype], step_call.read)
 
 
 def _tensors_in(module: nn.Module) -> list[tuple[dict[str, Any], list[str]]]:
