@@ -547,6 +547,25 @@ def test_what_stands_in_the_place_of_one_tied_weight_stands_in_that_of_the_other
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("name", ["b.weight", "again.weight"])
+def test_a_module_with_two_names(name):
+    cell, x = cell_and_x(lambda c, x, h: torch.tanh(c.a(x) + c.b(h) + c.again(torch.sigmoid(h))))
+    cell.again = cell.b
+    assert_same(runs(cell, "cpu", x), runs(cell, "reference", x), [x, *cell.parameters()])
+    before, other = cell.b.weight, torch.zeros(H, H, dtype=torch.float64)
+    h = torch.ones(3, H, dtype=torch.float64)
+    if name == "again.weight":
+        with pytest.warns(UserWarning, match="second name of a module"):
+            found = deeplstm.scan(cell, {name: other}, x, h)[0]
+    else:
+        found = deeplstm.scan(cell, {name: other}, x, h, backend="cpu")[0]
+    torch.testing.assert_close(found, deeplstm.scan(cell, {name: other}, x, h, backend="reference")[0])
+    assert cell.b.weight is before
+    with torch.no_grad():
+        cell.b.weight.zero_()
+    torch.testing.assert_close(found, deeplstm.scan(cell, None, x, h, backend="reference")[0])
+
+
 def test_a_weight_that_is_never_read_has_no_gradient():
     cell, x = cell_and_x(lambda c, x, h: torch.tanh(c.a(x) * h))
     runs(cell, "cpu", x)()[0].sum().backward()

@@ -62,10 +62,20 @@ def functional(cell: nn.Module, params: dict[str, Tensor], *arguments: Any) -> A
 
     torch does the same, but refuses to be given each of them.
     """
-    named = [*cell.named_parameters(remove_duplicate=False), *cell.named_buffers(remove_duplicate=False)]
-    given = {id(tensor): params[name] for name, tensor in named if name in params}
-    tied = {name: given[id(tensor)] for name, tensor in named if id(tensor) in given}
-    return torch.func.functional_call(cell, {**tied, **params}, arguments, tie_weights=False)
+    places: dict[tuple[int, str], tuple[Tensor, list[str]]] = {}  # one of a module with two names has two as well
+    for prefix, module in cell.named_modules(remove_duplicate=False):
+        for own in (module._parameters, module._buffers):
+            for name, tensor in own.items():
+                if tensor is not None:
+                    full = f"{prefix}.{name}" if prefix else name
+                    places.setdefault((id(own), name), (tensor, []))[1].append(full)
+    given = {id(tensor): params[name] for tensor, names in places.values() for name in names if name in params}
+    chosen = {}
+    for tensor, names in places.values():
+        if id(tensor) in given:
+            name = next((name for name in names if name in params), names[0])
+            chosen[name] = params.get(name, given[id(tensor)])
+    return torch.func.functional_call(cell, chosen, arguments, tie_weights=False)
 
 
 def checked_lengths(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from . import dispatch
 from .backends import cpu, reference, torch_fused
 from .backends.cpu import opaque
-from .call import Call, functional, name_of
+from .call import Call, name_of
 
 
 class Kind(NamedTuple):
@@ -53,7 +53,7 @@ def run(call: Call, backend: str | None) -> tuple[Tensor, Any, dict[str, Tensor]
     cell, params = call.step, call.params
     if params is None:
         return reference.run(call)
-    return reference.loop(lambda *arguments: functional(cell, params, *arguments), call)
+    return reference.loop(lambda *arguments: torch.func.functional_call(cell, params, arguments), call)
 
 
 def _kind(tensor: Tensor, batch: int) -> tuple[Any, ...]:

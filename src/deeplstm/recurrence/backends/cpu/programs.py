@@ -118,6 +118,7 @@ class Known:
             for own, names in _tensors_in(module)
             for name in names
         ]
+        self._names = frozenset(full for full, _, _ in self._tensors)
         are_buffers = {id(module._buffers) for module in modules}
         self._buffers = {full: (own, name) for full, own, name in self._tensors if id(own) in are_buffers}
         self._constants: list[str] = []  # buffers that are constants of a program
@@ -157,6 +158,8 @@ class Known:
         kind, attributes = _kind(call, weights), self._values()
         if self._attributes.have_hooks and (why := hooked(call.step)):
             raise Unsupported(why)
+        if call.params is not None and not self._names.issuperset(call.params):
+            raise Unsupported("params by the second name of a module that has two")
         if attributes is self._last[1] and kind == self._last[0]:
             return self._last[2]
         found = self._programs.get((kind, attributes))
