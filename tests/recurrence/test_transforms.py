@@ -1,5 +1,8 @@
 """torch.func's transforms, forward-mode and second derivatives, with the default choice of a backend: right, or refused."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -50,6 +53,21 @@ def loss_of(module):
 
 def test_grad(module):
     assert_right(lambda: grad(loss_of(module))(X))
+
+
+def test_a_first_call_inside_a_transform_leaves_nothing_of_it_behind():
+    """What is imported or kept by a first call is not the transform's."""
+    code = """
+import torch, deeplstm
+from deeplstm import LSTMCell, Recurrent
+module, x = Recurrent(LSTMCell(3, 4, norm=True)), torch.ones(5, 2, 3)
+torch.func.grad(lambda x: module(x)[0].sum())(x)
+with deeplstm.backend("cpu"):
+    module(x)[0].sum().backward()
+print(module.cell.weight_hh.grad.abs().sum().item() > 0)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "True\n"
 
 
 def test_jvp_is_not_zero(module):

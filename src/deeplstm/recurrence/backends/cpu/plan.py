@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import Any
 
 import numpy
-import torch
 from torch import Tensor
 
 from . import threads
@@ -20,8 +19,15 @@ from .drive import drive
 from .llvm.kernels import Function
 from .llvm.layout import PER_CALL
 
-NOWHERE = torch.empty(0)
-"""Memory at address 0."""
+
+class _Nowhere:
+    def data_ptr(self) -> int:
+        return 0
+
+
+NOWHERE: Any = _Nowhere()
+"""Stands for a tensor at address 0. It is none: torch's transforms would wrap one for good that is made inside of them, where this
+module may be imported."""
 
 _NOTHING, _OWN = "", "the plan's own"
 """Memory that begins at 0, for what is no address or a known one; and where the plan's numbers themselves lie."""
