@@ -26,8 +26,8 @@ class _Nowhere:
 
 
 NOWHERE: Any = _Nowhere()
-"""Stands for a tensor at address 0. It is none: torch's transforms would wrap one for good that is made inside of them, where this
-module may be imported."""
+"""Stands for a tensor at address 0. It is none: this module may be imported inside one of torch's transforms, which would
+wrap a tensor that is made there for good."""
 
 _NOTHING, _OWN = "", "the plan's own"
 """Memory that begins at 0, for what is no address or a known one; and where the plan's numbers themselves lie."""
