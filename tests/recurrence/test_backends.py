@@ -161,6 +161,21 @@ def test_the_argument_is_before_the_context():
     assert records == [dispatch.Record("here", "HighwayCell", "reference")]
 
 
+def test_the_warning_of_a_fallback_points_to_the_line_that_called(monkeypatch):
+    monkeypatch.delenv("DEEPLSTM_BACKENDS")
+    monkeypatch.setattr(dispatch, "_warned", set())
+
+    class Summed(RNNCell):
+        def step(self, x, state, noise):
+            y, new = super().step(x, state, noise)
+            return y * (2 if x.sum().item() > 0 else 1), new
+
+    with pytest.warns(UserWarning, match='a branch on the values of tensors at "[^"]*test_backends') as warned:
+        Recurrent(Summed(3, 4))(torch.ones(5, 2, 3))
+    assert warned[0].filename == __file__
+    assert 'at File "' not in str(warned[0].message)
+
+
 def test_an_error_inside_ends_the_context():
     with pytest.raises(RuntimeError, match="inside"), backend("reference"):
         raise RuntimeError("inside")

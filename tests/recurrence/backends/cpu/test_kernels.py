@@ -416,8 +416,9 @@ REFUSED = [
 @pytest.mark.parametrize(("given", "reason"), REFUSED, ids=[reason for _, reason in REFUSED])
 def test_what_it_cannot_run_it_says(given, reason):
     arguments = {"x": torch.zeros(4, 2, 3), "lengths": None, **given}
+    state = arguments["x"].new_zeros(2, 4)
     with pytest.raises(BackendUnavailable, match=reason):
-        scan(RNNCell(3, 4), None, arguments["x"], torch.zeros(2, 4), lengths=arguments["lengths"], backend="cpu")
+        scan(RNNCell(3, 4), None, arguments["x"], state, lengths=arguments["lengths"], backend="cpu")
 
 
 def test_a_function_is_not_compiled():
