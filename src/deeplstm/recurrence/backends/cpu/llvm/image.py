@@ -1,8 +1,8 @@
 """Machine code into memory without LLVM: the object files of this package's kernels, on x86-64 under ELF.
 
 LLVM's own loader does the same for any file and any system, but to load LLVM and what calls it from Python takes longer than
-all else that the first call of a cell does whose kernels are in the cache. Kernels call nothing by name and hold only
-addresses of their own constants, so that little is left to do: sections into pages, and those addresses filled in.
+all else that the first call of a cell does whose kernels are in the cache. Kernels call nothing by name and refer only to
+their own constants, so that little is left to do: sections into pages, and how far it is to the constants filled in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RELOCATION = struct.Struct("<QQq")
 _IS_X86_64 = (b"\x7fELF\2\1", 1, 62)  # 64 bits, little end first; to be linked; the processor
 _SYMBOLS, _RELOCATIONS, _RELOCATIONS_IN_PLACE = 2, 4, 9  # types of sections
 _WRITABLE, _IN_MEMORY, _THREADS = 1, 2, 0x400  # flags of sections
-_ADDRESS, _NEAR, _NEAR_CALL = 1, 2, 4  # R_X86_64_64, _PC32 and _PLT32, the relocations known here
+_NEAR = (2, 4)  # R_X86_64_PC32 and _PLT32, the relocations known here: how far something is from where it is used
 _NOWHERE, _RESERVED = 0, 0xFF00  # sections of symbols that lie in no section
 
 
@@ -86,15 +86,10 @@ def image(code: bytes) -> Image | None:
             return None
         for where, info, addend in _RELOCATION.iter_unpack(_content(code, section)):
             _, value = symbols[info >> 32]
-            if value is None:
+            if info & 0xFFFFFFFF not in _NEAR or value is None:
                 return None
-            at, kind = places[section.of] + where, info & 0xFFFFFFFF
-            if kind == _ADDRESS:
-                struct.pack_into("<Q", pages, at, base + value + addend)
-            elif kind in (_NEAR, _NEAR_CALL):  # how far it is from there
-                struct.pack_into("<i", pages, at, value + addend - at)
-            else:
-                return None
+            at = places[section.of] + where
+            struct.pack_into("<i", pages, at, value + addend - at)
     if _protect()(base, max(1, end), mmap.PROT_READ | mmap.PROT_EXEC):
         return None
     return Image(pages, {name: base + value for name, value in symbols if name and value is not None})
