@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 from torch._decomp import _core_aten_decompositions_post_autograd
@@ -39,7 +40,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     }
 
 
-_SIXTH = float(torch.tensor(1 / 6, dtype=torch.float32))
+_SIXTH = float(numpy.float32(1 / 6))
 """As torch's own kernel has it, in float64 too."""
 
 
