@@ -89,11 +89,11 @@ class Compiled(Engine):
         width = plan.program.step.y.width
         self._y_shape = torch.Size((batch, width))
         self._x_shape = torch.Size((batch,) if plan.embedding is not None else (batch, plan.input_size or 0))
-        self._go: Callable[..., int] = partial(self._code.call, self._memory.address)
+        self._go: Callable[..., int] = partial(self._code.call, self._memory.pointer)
         self.refresh()
         if threads == 2 or (threads is None and self.weight_bytes >= TWO_THREADS_BYTES and torch.get_num_threads() > 1):
             shared: type[Always] = Always if threads == 2 else Shared
-            self._go = shared(self._code.call, self._memory.address, self._context, layout.MAILBOX)
+            self._go = shared(self._code.call, self._memory.pointer, self._context, layout.MAILBOX)
             self.fast = self._fast()
 
     @property

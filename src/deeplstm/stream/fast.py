@@ -49,7 +49,10 @@ class Kernel:
 
 
 def fast(watch: Callable[[], Any], stamp: Any, kernel: Kernel) -> Fast:
-    """A step for as long as ``watch`` gives ``stamp``: tensors are read and written where they lie."""
+    """A step for as long as ``watch`` gives ``stamp``.
+
+    Tensors are read and written where they lie; arrays are copied, which takes less time than to ask for their address.
+    """
     go, error, context, x_at, y_at = kernel.go, kernel.error, kernel.context, kernel.x_at, kernel.y_at
     x_shape, x_dtype, y_shape, y_dtype = kernel.x_shape, kernel.x_dtype, kernel.y_shape, kernel.y_dtype
     rows, width = y_shape
@@ -58,8 +61,12 @@ def fast(watch: Callable[[], Any], stamp: Any, kernel: Kernel) -> Fast:
     block_shape = rows * max(1, min(BLOCK, BLOCK_BYTES // max(1, y_size))), width
     block: list[Tensor] = []  # outputs that nobody has yet, the last first
     end = 0  # where the memory of the first of them starts
-    ndarray, arrays = np.ndarray, _arrays(kernel)
     empty, increment_version = torch.empty, torch.autograd.graph.increment_version
+
+    x_own, y_own = torch.zeros(x_shape, dtype=x_dtype), torch.zeros(y_shape, dtype=y_dtype)
+    x_own_address, y_own_address, x_array, y_array = x_own.data_ptr(), y_own.data_ptr(), x_own.numpy(), y_own.numpy()
+    y_array_row = y_array[0]
+    ndarray, x_kind, y_kind = np.ndarray, x_array.dtype, y_array.dtype
 
     def step(x: Any, out: Any) -> Any:
         nonlocal block, end
@@ -68,11 +75,34 @@ def fast(watch: Callable[[], Any], stamp: Any, kernel: Kernel) -> Fast:
                 return None
         except (KeyError, AttributeError):
             return None
-        if type(x) is not Tensor:
-            return arrays(x, out) if type(x) is ndarray else None
+        kind = type(x)
+        if kind is ndarray:
+            is_row = (shape := x.shape) != x_shape
+            if (is_row and shape != x_row) or x.dtype is not x_kind:
+                return None
+            y = y_array_row if is_row else y_array
+            if out is not None and (
+                type(out) is not ndarray or out.shape != y.shape or out.dtype is not y_kind or not out.flags.writeable
+            ):
+                return None
+            x_array[...] = x
+            context[x_at] = x_own_address
+            context[y_at] = y_own_address
+            if bad := go():
+                raise error(bad)
+            if out is None:
+                return y.copy()
+            out[...] = y
+            return out
         try:
             is_row = (shape := x.shape) != x_shape
-            if (is_row and shape != x_row) or x.dtype is not x_dtype or not x.is_cpu or not x.is_contiguous():
+            if (
+                kind is not Tensor
+                or (is_row and shape != x_row)
+                or x.dtype is not x_dtype
+                or not x.is_cpu
+                or not x.is_contiguous()
+            ):
                 return None
             x_address, y_address = x.data_ptr(), 0
             if out is not None:
@@ -88,7 +118,7 @@ def fast(watch: Callable[[], Any], stamp: Any, kernel: Kernel) -> Fast:
                 y_address = out.data_ptr()
                 if x_address < y_address + y_size and y_address < x_address + x_size:
                     return None  # x is still read while y is written
-        except RuntimeError:  # a sparse one, which has neither strides nor an address
+        except (AttributeError, RuntimeError):  # no tensor, or a sparse one: that has neither strides nor an address
             return None
         if out is None:
             if not block:
@@ -105,37 +135,6 @@ def fast(watch: Callable[[], Any], stamp: Any, kernel: Kernel) -> Fast:
             y = block.pop()
             return y.squeeze_(0) if is_row else y
         increment_version(out)  # for autograd, which may have kept it
-        return out
-
-    return step
-
-
-def _arrays(kernel: Kernel) -> Fast:
-    """The same for NumPy arrays, which are copied: that takes less time than to ask for an address."""
-    go, error, context, x_at, y_at = kernel.go, kernel.error, kernel.context, kernel.x_at, kernel.y_at
-    x_own, y_own = torch.zeros(kernel.x_shape, dtype=kernel.x_dtype), torch.zeros(kernel.y_shape, dtype=kernel.y_dtype)
-    x_address, y_address = x_own.data_ptr(), y_own.data_ptr()
-    x_array, y_array = x_own.numpy(), y_own.numpy()
-    x_shape, x_dtype, y_dtype = x_array.shape, x_array.dtype, y_array.dtype
-    x_row, y_row = (x_shape[1:], y_array[0]) if len(y_array) == 1 else (None, y_array)
-
-    def step(x: np.ndarray, out: Any) -> np.ndarray | None:
-        is_row = (shape := x.shape) != x_shape
-        if (is_row and shape != x_row) or x.dtype != x_dtype:
-            return None
-        y = y_row if is_row else y_array
-        if out is not None and (
-            type(out) is not np.ndarray or out.shape != y.shape or out.dtype != y_dtype or not out.flags.writeable
-        ):
-            return None
-        x_array[...] = x
-        context[x_at] = x_address
-        context[y_at] = y_address
-        if bad := go():
-            raise error(bad)
-        if out is None:
-            return y.copy()
-        out[...] = y
         return out
 
     return step

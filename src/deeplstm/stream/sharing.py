@@ -33,27 +33,28 @@ class Always:
     """Runs a kernel, shared however long it takes: what is asked for with ``threads=2``.
 
     Args:
-        call: runs the context at an address; returns a status.
+        call: runs a context; returns a status.
+        pointer: what ``call`` takes.
         context: in which entry ``at`` is the mailbox of the thread that helps, 0 for none.
     """
 
-    def __init__(self, call: Callable[[int], int], address: int, context: Any, at: int) -> None:
+    def __init__(self, call: Callable[[Any], int], pointer: Any, context: Any, at: int) -> None:
         other = helper()
-        self._call, self._address, self._context, self._at = call, address, context, at
+        self._call, self._pointer, self._context, self._at = call, pointer, context, at
         self._mailbox, self._asleep, self._wake = other.address, other.asleep, other.wake
         context[at] = other.address
 
     def __call__(self, steps: int = 1) -> int:
         if self._asleep.value:
             self._wake()
-        return self._call(self._address)
+        return self._call(self._pointer)
 
 
 class Shared(Always):
     """Shared while that saves time."""
 
-    def __init__(self, call: Callable[[int], int], address: int, context: Any, at: int) -> None:
-        super().__init__(call, address, context, at)
+    def __init__(self, call: Callable[[Any], int], pointer: Any, context: Any, at: int) -> None:
+        super().__init__(call, pointer, context, at)
         self._took: deque[float] = deque(maxlen=ALONE)  # the last calls that were done alone, ns a step
         self._pause, self._credit, self._until = FIRST_PAUSE, 0.0, 0.0
         self._pause_for(ALONE)
@@ -64,7 +65,7 @@ class Shared(Always):
         start = perf_counter_ns()
         if self._asleep.value:
             self._wake()
-        status = self._call(self._address)
+        status = self._call(self._pointer)
         now = perf_counter_ns()
         self._credit += self._worth - (now - start) / steps
         if self._credit > self._most:
@@ -84,9 +85,9 @@ class Shared(Always):
     def _do_alone(self, steps: int) -> int:
         self._left -= 1
         if self._left >= ALONE:  # the last of them are those that count
-            return self._call(self._address)
+            return self._call(self._pointer)
         start = perf_counter_ns()
-        status = self._call(self._address)
+        status = self._call(self._pointer)
         now = perf_counter_ns()
         self._took.append((now - start) / steps)
         if self._left == 0:

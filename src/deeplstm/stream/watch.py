@@ -41,11 +41,12 @@ def watch(model: nn.Module, count: list[int]) -> Callable[[], tuple[Any, ...]]:
         "empty": tuple(table for table in (*others, *tensors) if not table),
     }
     reads = ["count[0]", "fused[0]", "any(empty)", *(["parts == before"] if parts else [])]
-    for n, table in enumerate(tensors):
-        if table:
-            scope[f"t{n}"] = table
-            reads.append(f"len(t{n})")
-            reads += [read for name, tensor in table.items() for read in _reads(f"t{n}[{name!r}]", tensor)]
+    full = {f"t{n}": table for n, table in enumerate(tensors) if table}
+    scope |= full
+    for own, table in full.items():
+        reads += [read for name, tensor in table.items() for read in _reads(f"{own}[{name!r}]", tensor)]
+    # where one is gone a read fails, so that the sum can only grow
+    reads.append(" + ".join(f"len({own})" for own in full) or "0")
     for n, module in enumerate(modules):
         if isinstance(module, Stack):
             scope[f"o{n}"] = module.__dict__

@@ -21,12 +21,13 @@ from .emit import KERNEL, emit
 from .helper import lines
 from .layout import COUNTERS, PACKED, Layout, layout
 
-_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
+_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64)
+"""Of a pointer as it is: to declare it would convert it at every call, which takes a tenth of one."""
 _compiled: WeakValueDictionary[str, Code] = WeakValueDictionary()
 
 
 class Code(kernels.Loaded):
-    """Machine code: ``call(context)`` runs the context's steps, without the interpreter lock."""
+    """Machine code: ``call(memory.pointer)`` runs the context's steps, without the interpreter lock."""
 
     def __init__(self, engine: Any) -> None:
         super().__init__(engine)
@@ -80,6 +81,7 @@ class Memory:
     Attributes:
         states: of each state two tensors (B, n): at even steps the first is read and the second written.
         context: numbers; see `layout`.
+        pointer: to the context.
     """
 
     def __init__(self, program: Program, rows: int) -> None:
@@ -89,7 +91,7 @@ class Memory:
         )
         self.layout = program.layout
         self.context = (ctypes.c_int64 * (self.layout.entries + 1))()
-        self.address = ctypes.addressof(self.context)
+        self.pointer = ctypes.byref(self.context)
         self.states: list[tuple[Tensor, Tensor]] = []
         self.held: list[Tensor] = []
         pairs = dict(zip(loop.carried, loop.following, strict=True))
