@@ -86,14 +86,13 @@ class DropIn(nn.RNNBase):
             T = input.shape[1 if self.batch_first and input.dim() == 3 else 0]
         else:
             T = len(input.batch_sizes)
-        layers = len(self._all_weights)
-        work = rows.numel() // max(1, rows.shape[-1]) * sum(self._weight(n).numel() for n in self._flat_weights_names)
+        B = rows.numel() // max(1, rows.shape[-1]) / max(1, T)
+        weights = sum(self._weight(n).numel() for n in self._flat_weights_names) / len(self._all_weights)
         has_more = torch.is_grad_enabled() or not isinstance(input, Tensor)
         if "cpu" not in dispatch.candidates():
             return True
-        if (
-            cpu.why_torch(T, work / layers, has_more) and not self.proj_size
-        ):  # for which torch has a loop over the steps
+        # for projections torch has a loop over the steps
+        if cpu.why_torch(T, B, weights, has_more) and not self.proj_size:
             return True
         in_its_way = rows.device.type != "cpu" or is_autocast(rows)
         return in_its_way or torch._C._functorch.peek_interpreter_stack() is not None

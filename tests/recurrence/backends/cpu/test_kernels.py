@@ -399,8 +399,9 @@ def test_auto_takes_kernels_for_what_torch_does_not_know(monkeypatch):
     assert used(LSTMCell(8, 64), many) == ("cpu", {})
     with torch.no_grad():
         assert used(LSTMCell(8, 64), many) == ("cpu", {})
-        large = "torch's kernel is faster for such large products without a backward"
+        large = "torch's kernel is faster for such large products of few rows without a backward"
         assert used(LSTMCell(8, 600), torch.randn(2, 20, 8)) == ("torch", {"cpu": [large]})
+        assert used(LSTMCell(8, 600), torch.randn(2, 32, 8)) == ("cpu", {})
         assert used(LSTMCell(8, 8), torch.randn(200, 1, 8)) == ("cpu", {}), "torch waits at every step"
         assert used(LSTMCell(8, 64, norm=True), many) == ("cpu", {})
 

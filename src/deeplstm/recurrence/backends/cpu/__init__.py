@@ -18,8 +18,9 @@ from .. import torch_fused
 SMALL, FEW_STEPS = 3e6, 50
 """Multiplications, and steps, below which torch's own kernels, where they know the cell, start faster than ours."""
 
-LARGE_STEP = 1e7
-"""Multiplications of one step from which on there is little else than products; torch's are as fast, and a call is shorter."""
+LARGE_STEP, FEW_ROWS = 1e7, 32
+"""Multiplications of one step from which on there is little else than products, and rows below which torch's are faster then:
+each of our threads reads all weights for its own rows."""
 
 
 @functools.cache
@@ -98,22 +99,23 @@ def why_rather_not(call: Call) -> list[str]:
     tensors = (call.x, *weights, *tensors_of(call.state))
     is_padded = call.lengths is not None
     has_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    reason = why_torch(T, T * B * sum(w.numel() for w in weights), is_padded or has_backward)
+    reason = why_torch(T, B, sum(w.numel() for w in weights), is_padded or has_backward)
     return [reason] if reason and not torch_fused.is_slow(call) and not torch_fused.why_not(call) else []
 
 
-def why_torch(steps: int, work: float, has_more: bool) -> str | None:
+def why_torch(steps: int, rows: float, weights: float, has_more: bool) -> str | None:
     """Why torch's kernel is faster for a cell that it knows, if it is.
 
     Args:
         steps: of the sequence.
-        work: multiplications of all steps and rows.
+        rows: of each step.
+        weights: how many numbers they are.
         has_more: whether there is more to do than the plain forward: a backward, or lengths.
     """
-    if steps < FEW_STEPS and work < SMALL:
+    if steps < FEW_STEPS and steps * rows * weights < SMALL:
         return "torch's kernel is faster for so little work"
-    if not has_more and work >= LARGE_STEP * steps:
-        return "torch's kernel is faster for such large products without a backward"
+    if not has_more and rows < FEW_ROWS and rows * weights >= LARGE_STEP:
+        return "torch's kernel is faster for such large products of few rows without a backward"
     return None
 
 
