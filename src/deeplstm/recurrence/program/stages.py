@@ -134,6 +134,12 @@ class Loop:
         computed = [n for n in nodes if n in reduced or self.is_computed_in(n, stage)]
         return computed, [n for n in nodes if n not in computed]
 
+    def touched(self, stage: Stage) -> list[Place]:
+        """Where a stage reads or writes rows."""
+        read = [n for n in self.work_of(stage)[1] if n.kind != "free"]
+        written = [place for _, place in (*stage.stores, *stage.totals, *stage.reductions)]
+        return [*(self.places[n] for n in (*read, *stage.groups)), *written]
+
 
 def side_by_side(places: dict[Node, Place], names: Callable[[Buffer], str] = lambda b: b.name) -> tuple[Columns, ...]:
     """Values by the buffer that they are columns of."""
@@ -402,10 +408,10 @@ class _Planner:
                 read(n, self.homes[node])
         for node in (*self.split.kept, *self.split.following, *(total.args[0] for total in self.split.totals)):
             if self.is_inline(node) or node.op in REDUCTIONS:
-                read(node, None)
+                read(node, self._storing(node))
         for part in (p for n in self.split.loop if n.op == "cat" for p in n.args):
             if self.is_inline(part):
-                read(part, None)
+                read(part, self._storing(part))
         return [
             n
             for n, stages in users.items()

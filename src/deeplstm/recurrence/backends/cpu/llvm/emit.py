@@ -6,46 +6,45 @@ What is emitted reads as it runs::
         for each panel of columns: for each block of rows:      (stages with products)
             the products, in registers -> tile                  (functions that all cells share)
             for each row, for each vector of columns: load, compute, store
-        for each row:                                           (stages without)
+        for each row: for each stage until the next product:    (stages without)
             for each vector of columns: load, compute, store, reduce
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 
 from llvmlite import ir
 
 from ....program import free
 from ....program.graph import Node
 from ....program.stages import RESETS, Buffer, Loop, Place, Stage
-from . import math
-from .control import call_at, either, least, loop
-from .layout import IS_SINGLE, KERNEL, PACKED, PER_BUFFER, Layout
+from .columns import Accumulator, Columns
+from .control import call_at, least, loop
+from .layout import IS_SINGLE, KERNEL, PACKED, PER_BUFFER, Layout, Packed
 from .memory import (
     BYTES,
     I1,
     I8,
-    I32,
     I64,
     PTR,
     STORED,
     Element,
     Vectors,
     compute_element,
-    lanes_below,
     prefetch,
     splat,
 )
 from .prepare import emit_prepare
-from .tiles import following, together
+from .tiles import Tiling, following, together
 
 
 def emit(program: Loop, layout: Layout) -> ir.Module:
     """The module whose function `KERNEL` (begin, end, context) runs the loop for the rows of threads begin to end."""
     module = ir.Module(name="deeplstm")
-    stages = [_StageEmitter(module, n, stage, program, layout).emit() for n, stage in enumerate(program.stages)]
+    stages = list(_stages(module, program, layout))
     if program.has_resets:
         resets = _emit_resets(module, program, layout)
         stages = [*stages, resets] if program.is_backward else [resets, *stages]
@@ -71,6 +70,17 @@ def emit(program: Loop, layout: Layout) -> ir.Module:
     return module
 
 
+def _stages(module: ir.Module, program: Loop, layout: Layout) -> Iterator[ir.Function]:
+    """A function for each stage with products, and for all stages between two of them together."""
+    packed = {p.stage: p for p in layout.packed}
+    for n, (has_products, group) in enumerate(groupby(program.stages, key=lambda stage: stage in packed)):
+        if has_products:
+            for m, stage in enumerate(group):
+                yield _Tiles(module, program, layout, packed[stage]).emit(f"products{n}.{m}")
+        else:
+            yield _ByRow(module, program, layout).emit(f"rows{n}", list(group))
+
+
 def _emit_resets(module: ir.Module, program: Loop, layout: Layout) -> ir.Function:
     """``resets(context, t, low, high)``: before a forward step the state is the past one, or the initial one where a row is
     reset; after a backward step its gradient goes to the past one, or to the initial one.
@@ -82,8 +92,8 @@ def _emit_resets(module: ir.Module, program: Loop, layout: Layout) -> ir.Functio
     context, t, low, high = function.args
     types, element = Vectors(layout.element, 1), layout.element
     rows = Rows(b, layout, context, t)
-    for buffer in (RESETS, *program.carried, *program.following, *(x for pair in program.resets for x in pair)):
-        rows.base(buffer)
+    exchanged = (x for pair in program.resets for x in pair)
+    rows.find(Place(buffer) for buffer in (RESETS, *program.carried, *program.following, *exchanged))
     with loop(b, low, high, "row") as row:
         is_reset = b.trunc(b.load(rows.at(Place(RESETS), row, I64(0)), typ=I8), I1)
         for n, (past, initial) in enumerate(program.resets):
@@ -108,33 +118,50 @@ def _emit_resets(module: ir.Module, program: Loop, layout: Layout) -> ir.Functio
 
 
 class Rows:
-    """Addresses of rows of buffers at one step."""
+    """Addresses of rows of buffers at one step, and of what has no rows."""
 
     def __init__(self, b: ir.IRBuilder, layout: Layout, context: ir.Value, t: ir.Value) -> None:
         self.b, self.layout, self.context, self.t = b, layout, context, t
-        self.bases: dict[Buffer, ir.Value] = {}
+        self._bases: dict[Buffer, ir.Value] = {}
+        self._free: dict[Node, ir.Value] = {}
+        self._shared: dict[Buffer, ir.Value] = {}
+
+    def share(self, buffers: Iterable[Buffer], row: ir.Value) -> None:
+        """Have all rows of buffers be this one."""
+        self._shared |= dict.fromkeys(buffers, row)
 
     def entry(self, n: int) -> ir.Value:
         return self.b.load(self.b.gep(self.context, [I64(n)], source_etype=I64), typ=I64)
 
-    def element(self, buffer: Buffer) -> Element:
-        return "bool" if buffer.is_bool else self.layout.element
-
-    def base(self, buffer: Buffer) -> ir.Value:
-        """Where a buffer's rows of this step start. To be asked for first where it dominates every use."""
-        if buffer not in self.bases:
-            b, at = self.b, self.layout.buffer_at(buffer)
+    def find(self, places: Iterable[Place], nodes: Iterable[Node] = ()) -> None:
+        """Compute where rows of places start at this step, and where free nodes do: before any of them is used."""
+        b = self.b
+        for buffer in dict.fromkeys(place.buffer for place in places):
+            if buffer in self._bases:
+                continue
+            at = self.layout.buffer_at(buffer)
             base, table = (b.inttoptr(self.entry(at + n), PTR) for n in range(PER_BUFFER))
             first = b.load(b.gep(table, [self.t], source_etype=I64), typ=I64)
-            start = b.mul(first, I64(buffer.width))
-            stored = STORED[self.element(buffer)]
-            self.bases[buffer] = b.gep(base, [start], source_etype=stored, name=buffer.name.replace(" ", "."))
-        return self.bases[buffer]
+            start, stored = b.mul(first, I64(buffer.width)), STORED[self.element(Place(buffer))]
+            self._bases[buffer] = b.gep(base, [start], source_etype=stored, name=buffer.name.replace(" ", "."))
+        for node in nodes:
+            if node not in self._free:
+                source, offset, _ = free.view_of(node)
+                base = b.inttoptr(self.entry(self.layout.source_at(source)), PTR)
+                self._free[node] = b.gep(base, [I64(offset)], source_etype=STORED[self.element(node)])
+
+    def element(self, of: Node | Place) -> Element:
+        is_bool = of.is_bool if isinstance(of, Node) else of.buffer.is_bool
+        return "bool" if is_bool else self.layout.element
+
+    def free(self, node: Node) -> ir.Value:
+        return self._free[node]
 
     def at(self, place: Place, row: ir.Value, column: ir.Value) -> ir.Value:
         b, buffer = self.b, place.buffer
+        row = self._shared.get(buffer, row)
         index = b.add(b.mul(row, I64(buffer.width)), b.add(column, I64(place.column)))
-        return b.gep(self.base(buffer), [index], source_etype=STORED[self.element(buffer)])
+        return b.gep(self._bases[buffer], [index], source_etype=STORED[self.element(place)])
 
 
 @contextmanager
@@ -151,89 +178,93 @@ def _spread(
         yield first, b.add(first, b.add(size, b.zext(is_longer, I64)))
 
 
-class _StageEmitter:
-    """Emits ``stage(context, t, low, high)``: rows low to high of one step."""
+class _Emitter:
+    """What emits functions that work on rows of one step; the first arguments of each are the context and the step."""
 
-    def __init__(self, module: ir.Module, number: int, stage: Stage, program: Loop, layout: Layout) -> None:
-        self.module, self.number, self.stage, self.program, self.layout = module, number, stage, program, layout
+    def __init__(self, module: ir.Module, program: Loop, layout: Layout) -> None:
+        self.module, self.program, self.layout = module, program, layout
         self.types = Vectors(layout.element, layout.lanes)
-        self.packed = next((p for p in layout.packed if p.stage is stage), None)
-        self.tile = None if self.packed is None else self.packed.tile
-        self.wide = Vectors(layout.element, layout.lanes * together(stage, self.tile, layout.chains, layout.lanes))
-        self.is_masked = stage.width % self.wide.lanes != 0
 
-    def emit(self) -> ir.Function:
-        name = f"stage{self.number}"
-        finish = None if self.tile is None else self._finish(f"{name}.finish")
-        context, t, low, high = self._begin(name, [PTR, I64, I64, I64])
-        if finish is not None:
-            self._tiles(context, t, low, high, finish)
-        else:
-            self._addresses()
-            self._by_row(low, high)
-        self.b.ret_void()
-        return self.b.function
-
-    def _begin(self, name: str, arguments: list[ir.Type]) -> tuple[ir.Value, ...]:
-        """A function, to be written from here on; its first arguments are the context and the step."""
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), arguments), name)
+    def begin(self, name: str, *arguments: ir.Type) -> tuple[ir.Value, ...]:
+        """A function, to be written from here on."""
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64, *arguments]), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
         self.rows = Rows(self.b, self.layout, *function.args[:2])
-        self.free: dict[Node, ir.Value] = {}
         return tuple(function.args)
+
+    def columns(self, stage: Stage, tile: Tiling | None) -> Columns:
+        """What computes a stage's elementwise part."""
+        side_by_side = together(stage, tile, self.layout.chains, self.layout.lanes)
+        types = Vectors(self.layout.element, self.layout.lanes * side_by_side)
+        return Columns(self.b, self.program, stage, types, self.rows, is_split=not self.layout.has_masks)
+
+
+class _ByRow(_Emitter):
+    """Emits ``name(context, t, low, high)``: stages without products, all of them for a row before the next one, so that what
+    one stage leaves for another is in the first cache still.
+    """
+
+    def emit(self, name: str, stages: Sequence[Stage]) -> ir.Function:
+        _, _, low, high = self.begin(name, I64, I64)
+        self.rows.share(self._between(stages), low)
+        parts = [self.columns(stage, None) for stage in stages]
+        with loop(self.b, low, high, "row") as row:
+            for part in parts:
+                part.row(row)
+        self.b.ret_void()
+        return self.b.function
+
+    def _between(self, stages: Sequence[Stage]) -> set[Buffer]:
+        """Buffers that nothing else touches: the rows of a thread can take turns to use its first one. Not sums over steps,
+        whose order would depend on the threads.
+        """
+        others = {p.buffer for s in self.program.stages if s not in stages for p in self.program.touched(s)}
+        own = {place.buffer for s in stages for place in self.program.touched(s)}
+        return {b for b in own if not b.steps} - others - set(self.program.totals.values())
+
+
+class _Tiles(_Emitter):
+    """Emits ``name(context, t, low, high)``: a stage with products, panel by panel."""
+
+    def __init__(self, module: ir.Module, program: Loop, layout: Layout, packed: Packed) -> None:
+        super().__init__(module, program, layout)
+        self.packed, self.stage, self.tile = packed, packed.stage, packed.tile
+
+    def emit(self, name: str) -> ir.Function:
+        finish = self._finish(f"{name}.finish")
+        context, t, low, high = self.begin(name, I64, I64)
+        self._tiles(context, t, low, high, finish)
+        self.b.ret_void()
+        return self.b.function
 
     def _finish(self, name: str) -> ir.Function:
         """``name(context, t, top, bottom, panel, tile)``: the elementwise part for rows top to bottom of a panel.
 
         A function of its own: its constants fill the registers, and would all be loaded again after every product.
         """
-        _, _, top, bottom, panel, scratch = self._begin(name, [PTR, I64, I64, I64, I64, PTR])
-        b, tile, lanes = self.b, self.tile, self.wide.lanes
-        assert tile is not None
-        self._addresses()
+        _, _, top, bottom, panel, scratch = self.begin(name, I64, I64, I64, PTR)
+        b, tile, columns = self.b, self.tile, self.columns(self.stage, self.tile)
+        self.finished, lanes = columns, columns.types.lanes
         most = tile.vectors * self.types.lanes // lanes
         first = b.mul(panel, I64(most * lanes))
         left = b.sub(I64(-(-self.stage.width // lanes)), b.mul(panel, I64(most)))
-        with loop(b, top, bottom, "row") as row, loop(b, 0, least(b, left, I64(most)), "vector") as v:
-            column = b.add(first, b.mul(v, I64(lanes)))
-            self._vector(row, column, self._from_tile(scratch, b.sub(row, top), v), {})
+        with loop(b, top, bottom, "row") as row:
+            numbers = columns.numbers(row)
+            with loop(b, 0, least(b, left, I64(most)), "vector") as v:
+                column = b.add(first, b.mul(v, I64(lanes)))
+                columns.vector(row, column, self._from_tile(columns, scratch, b.sub(row, top), v), numbers)
         b.ret_void()
         return b.function
 
-    def _addresses(self) -> None:
-        """Where this step's rows of every buffer start."""
-        b, stage = self.b, self.stage
-        buffers = dict.fromkeys(p.buffer for _, p in (*stage.stores, *stage.totals, *stage.reductions))
-        for node in self.program.work_of(stage)[1]:
-            if node.kind == "free":
-                source, offset, _ = free.view_of(node)
-                base = b.inttoptr(self.rows.entry(self.layout.source_at(source)), PTR)
-                self.free[node] = b.gep(base, [I64(offset)], source_etype=STORED[self._free_element(node)])
-            else:
-                buffers[self.program.places[node].buffer] = None
-        for node in stage.groups:
-            buffers[self.program.places[node].buffer] = None
-        for buffer in buffers:
-            self.rows.base(buffer)
-
-    def _free_element(self, node: Node) -> Element:
-        return "bool" if node.is_bool else self.layout.element
-
-    # ---------------------------------------------------------------- shapes of stages
-
     def _tiles(self, context: ir.Value, t: ir.Value, low: ir.Value, high: ir.Value, finish: ir.Function) -> None:
         b, tile, types = self.b, self.tile, self.types
-        assert tile is not None
         size = tile.linears * tile.tile_rows * tile.vectors
         self.scratch = scratch = b.alloca(types.type, size, name="tile")
         scratch.align = types.lanes * BYTES[compute_element(types)]
         places = self._outside()
-        for place in places:
-            self.rows.base(place.buffer)
-        for done in tile.passes:
-            self.rows.base(self.program.places[done.input].buffer)
+        self.rows.find([*places, *(self.program.places[done.input] for done in tile.passes)])
         shapes = dict.fromkeys(tile.product(done, self.layout.element) for done in tile.passes)
         self.tables = {shape: b.inttoptr(self.rows.entry(self.layout.library_at(shape)), PTR) for shape in shapes}
         with loop(b, 0, tile.panels, "panel") as panel, _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
@@ -251,9 +282,7 @@ class _StageEmitter:
 
     def _outside(self) -> list[Place]:
         """Where the elementwise part reads and writes rows."""
-        assert self.tile is not None
-        linears = {n for p in self.tile.passes for n in p.linears}
-        read = [n for n in self.program.work_of(self.stage)[1] if n.kind != "free" and n.width > 1 and n not in linears]
+        read = [n for n in self.finished.read if n.kind != "free" and n.width > 1]
         written = [place for _, place in (*self.stage.stores, *self.stage.totals)]
         return list(dict.fromkeys([*(self.program.places[n] for n in read), *written]))
 
@@ -261,8 +290,7 @@ class _StageEmitter:
         """Ask for what the elementwise part will read and write of a block, so that it is there after the products. A panel's
         columns of rows that lie far apart are nothing that the processor foresees.
         """
-        b, tile, lanes = self.b, self.tile, self.wide.lanes
-        assert tile is not None
+        b, tile, lanes = self.b, self.tile, self.finished.types.lanes
         columns = tile.vectors * self.types.lanes
         first = b.mul(panel, I64(columns))
         with loop(b, low, high, "row") as row, loop(b, 0, columns // lanes, "vector") as v:
@@ -281,8 +309,6 @@ class _StageEmitter:
     ) -> None:
         """One pass's products for a block of rows of a tile, first to end, and a chunk of K."""
         b, tile, types, packed = self.b, self.tile, self.types, self.packed
-        assert tile is not None
-        assert packed is not None
         done, (top, bottom), (row, end) = tile.passes[p], tile_rows, block
         size = BYTES[self.layout.element]
         per_k = len(done.linears) * tile.vectors * types.lanes
@@ -307,9 +333,8 @@ class _StageEmitter:
         is_single = b.icmp_signed("!=", self.rows.entry(IS_SINGLE), I64(0))
         return b.select(is_single, I64(0), rows)
 
-    def _from_tile(self, scratch: ir.Value, r: ir.Value, v: ir.Value) -> Callable[[Node], ir.Value | None]:
-        b, tile, types, wide = self.b, self.tile, self.types, self.wide
-        assert tile is not None
+    def _from_tile(self, columns: Columns, scratch: ir.Value, r: ir.Value, v: ir.Value) -> Accumulator:
+        b, tile, types, wide = self.b, self.tile, self.types, columns.types
         index = {n: (done, i) for done in tile.passes for i, n in enumerate(done.linears)}
 
         def accumulator(node: Node) -> ir.Value | None:
@@ -321,141 +346,3 @@ class _StageEmitter:
             return wide.load(b, b.gep(scratch, [at], source_etype=types.type), compute_element(types))
 
         return accumulator
-
-    def _by_row(self, low: ir.Value, high: ir.Value) -> None:
-        b, types, stage = self.b, self.wide, self.stage
-        sums = {}
-        for node, _ in stage.reductions:
-            if node not in sums:
-                sums[node] = b.alloca(types.type, name=node.name)
-        with loop(b, low, high, "row") as row:
-            for node, at in sums.items():
-                types.store(b, math.splat(types.type, NEUTRAL[node.op]), at, compute_element(types))
-            if stage.width > 1 or stage.stores or stage.totals:
-                with loop(b, 0, -(-stage.width // types.lanes), "vector") as v:
-                    self._vector(row, b.mul(v, I64(types.lanes)), lambda node: None, sums)
-            for node, place in stage.reductions:
-                total = across(b, types.load(b, sums[node], compute_element(types)), node.op)
-                types.store_first(b, total, self.rows.at(place, row, I64(0)), self.rows.element(place.buffer))
-
-    # ---------------------------------------------------------------- one vector of one row
-
-    def _vector(
-        self,
-        row: ir.Value,
-        column: ir.Value,
-        accumulator: Callable[[Node], ir.Value | None],
-        sums: dict[Node, ir.Value],
-    ) -> None:
-        """Compute and store everything the stage has for a vector of columns of a row; the last one may be part of one."""
-        b, lanes, width = self.b, self.wide.lanes, I64(self.stage.width)
-
-        def part(is_whole: bool) -> None:
-            mask = None if is_whole else lanes_below(b, b.sub(width, column), lanes)
-            self._columns(row, column, mask, accumulator, sums)
-
-        if self.layout.has_masks or not self.is_masked:
-            part(not self.is_masked)
-        elif self.stage.width < lanes:
-            part(False)
-        else:
-            either(b, b.icmp_signed("<=", b.add(column, I64(lanes)), width), part)
-
-    def _columns(
-        self,
-        row: ir.Value,
-        column: ir.Value,
-        mask: ir.Value | None,
-        accumulator: Callable[[Node], ir.Value | None],
-        sums: dict[Node, ir.Value],
-    ) -> None:
-        """The same for those that a mask leaves."""
-        b, types, stage = self.b, self.wide, self.stage
-        done: dict[Node, ir.Value] = {}
-
-        def value(node: Node | float) -> ir.Value:
-            if not isinstance(node, Node):
-                return math.splat(types.type, float(node))
-            if node not in done:
-                done[node] = compute(node)
-            return done[node]
-
-        def compute(node: Node) -> ir.Value:
-            if node.kind == "free":
-                element = self._free_element(node)
-                if node.shape in ((), (1,)):
-                    return types.load_scalar(b, self.free[node], element)
-                at = b.gep(self.free[node], [column], source_etype=STORED[element])
-                return types.load(b, at, element, mask)
-            found = accumulator(node)
-            if found is not None:
-                return found
-            if not self.program.is_computed_in(node, stage):
-                place = self.program.places[node]
-                element = self.rows.element(place.buffer)
-                if node.width == 1:
-                    return types.load_scalar(b, self.rows.at(place, row, I64(0)), element)
-                return types.load(b, self.rows.at(place, row, column), element, mask)
-            if node.op == "fill":
-                return value(node.args[0])
-            return emit_operator(b, types, node.op, [value(a) for a in node.args])
-
-        values = [
-            value(node) for node, _ in stage.stores
-        ]  # all first: a store may overwrite what one of them is made of
-        added = [value(node) for node, _ in stage.totals]
-        summed = [value(node.args[0]) for node in sums]
-        for computed, (_, place) in zip(values, stage.stores, strict=True):
-            self._put(computed, place, row, column, mask)
-        for computed, (_, place) in zip(added, stage.totals, strict=True):
-            at, element = self.rows.at(place, row, column), self.rows.element(place.buffer)
-            self._put(b.fadd(types.load(b, at, element, mask), computed), place, row, column, mask)
-        for part, (node, at) in zip(summed, sums.items(), strict=True):
-            if mask is not None:
-                part = b.select(mask, part, math.splat(types.type, NEUTRAL[node.op]))
-            total = COMBINE[node.op](b, types.load(b, at, compute_element(types)), part)
-            types.store(b, total, at, compute_element(types))
-
-    def _put(self, value: ir.Value, place: Place, row: ir.Value, column: ir.Value, mask: ir.Value | None) -> None:
-        """Store what a stage computed. One number is stored as such: LLVM writes two of 16 bits for a mask of one lane."""
-        at, element = self.rows.at(place, row, column), self.rows.element(place.buffer)
-        if self.stage.width == 1:
-            self.wide.store_first(self.b, value, at, element)
-        else:
-            self.wide.store(self.b, value, at, element, mask)
-
-
-def across(b: ir.IRBuilder, vector: ir.Value, op: str) -> ir.Value:
-    """One number out of all lanes, in each of them, halving them: the same order on every run."""
-    lanes = vector.type.count
-    half = lanes // 2
-    while half:
-        order = ir.Constant(ir.VectorType(I32, lanes), [(n + half) % lanes for n in range(lanes)])
-        vector = COMBINE[op](b, vector, b.shuffle_vector(vector, vector, order))
-        half //= 2
-    return vector
-
-
-def emit_operator(b: ir.IRBuilder, types: Vectors, name: str, args: list[ir.Value]) -> ir.Value:
-    """One elementwise operator of `operators.TABLE`."""
-    if name in _PLAIN:
-        return getattr(b, _PLAIN[name])(*args)
-    if name in _COMPARE:
-        return (b.fcmp_unordered if name == "ne" else b.fcmp_ordered)(_COMPARE[name], *args)
-    if name == "where":
-        return b.select(*args)
-    if name == "real":
-        return b.uitofp(args[0], types.type)
-    if name == "not":
-        return b.not_(args[0])
-    return math.FUNCTIONS[name](b, *args)
-
-
-_PLAIN = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "and": "and_", "or": "or_"}
-_COMPARE = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
-NEUTRAL = {"sum": 0.0, "amax": float("-inf"), "amin": float("inf")}
-COMBINE: dict[str, Callable[..., ir.Value]] = {
-    "sum": lambda b, x, y: b.fadd(x, y),
-    "amax": lambda b, x, y: math.FUNCTIONS["maximum"](b, x, y),
-    "amin": lambda b, x, y: math.FUNCTIONS["minimum"](b, x, y),
-}

@@ -14,7 +14,7 @@ The second is a `helper`, which may come late or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from llvmlite import ir
 
@@ -22,10 +22,10 @@ from ....program import free
 from ....program.graph import Node
 from ....program.stages import Buffer, Place, Stage
 from ..llvm import math
+from ..llvm.columns import Accumulator, Columns
 from ..llvm.control import accumulate, loop, until_negative
-from ..llvm.emit import COMBINE, NEUTRAL, across, emit_operator
 from ..llvm.host import Host
-from ..llvm.memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, compute_element, lanes_below, splat
+from ..llvm.memory import BYTES, I1, I8, I32, I64, PTR, STORED, Element, Vectors, compute_element, splat
 from .helper import ARGUMENT, CLOSED, FUNCTION, LEFT, OPEN, TAKEN
 from .helper import emit_wait as _wait
 from .layout import COUNTER, COUNTERS, DONE, LINE, MAILBOX, PACKED, STEPS, TABLE, Layout, Packed, Pass, X, Y
@@ -263,6 +263,45 @@ class _Emitter:
         return b.inttoptr(b.add(table, b.mul(number, I64(self.x_width * self.scalar))), PTR)
 
 
+class Rows:
+    """Addresses of rows at one step, and of what has no rows."""
+
+    def __init__(self, b: ir.IRBuilder, of: _Emitter, context: ir.Value, parity: ir.Value, t: ir.Value) -> None:
+        self.b, self.of, self.context, self.parity, self.t = b, of, context, parity, t
+        self._bases: dict[Buffer, ir.Value] = {}
+        self._free: dict[Node, ir.Value] = {}
+
+    def find(self, places: Iterable[Place], nodes: Iterable[Node] = ()) -> None:
+        """Compute where rows of places start, and where free nodes do: before any of them is used."""
+        b, of = self.b, self.of
+        for buffer in dict.fromkeys(place.buffer for place in places):
+            if buffer not in self._bases and not self._is_table(buffer):
+                self._bases[buffer] = of.base(b, self.context, self.parity, self.t, buffer)
+        for node in nodes:
+            if node not in self._free:
+                source, offset, _ = free.view_of(node)
+                base = b.inttoptr(of.entry(b, self.context, of.layout.source_at(source)), PTR)
+                self._free[node] = b.gep(base, [I64(offset)], source_etype=STORED[self.element(node)])
+
+    def _is_table(self, buffer: Buffer) -> bool:
+        return buffer.name == "x" and self.of.embedding is not None
+
+    def element(self, of: Node | Place) -> Element:
+        is_bool = of.is_bool if isinstance(of, Node) else of.buffer.is_bool
+        return "bool" if is_bool else self.of.layout.element
+
+    def free(self, node: Node) -> ir.Value:
+        return self._free[node]
+
+    def at(self, place: Place, row: ir.Value, column: ir.Value) -> ir.Value:
+        b, buffer, stored = self.b, place.buffer, STORED[self.element(place)]
+        if self._is_table(buffer):
+            base = self.of.row_of_table(b, self.context, self.t, row)
+            return b.gep(base, [b.add(column, I64(place.column))], source_etype=stored)
+        index = b.add(b.mul(row, I64(buffer.width)), b.add(column, I64(place.column)))
+        return b.gep(self._bases[buffer], [index], source_etype=stored)
+
+
 class StageEmitter:
     """Emits ``stage(context, parity, t, who) -> count``: how many panels this thread has done, or 1 where there are none."""
 
@@ -272,7 +311,6 @@ class StageEmitter:
         self.loop = of.layout.loop
         self.types = Vectors(of.layout.element, of.layout.lanes)
         self.packed = of.layout.of(stage)
-        self.is_masked = stage.width % of.layout.lanes != 0
 
     def emit(self) -> ir.Function:
         signature = ir.FunctionType(I64, [PTR, I64, I64, I64])
@@ -281,7 +319,8 @@ class StageEmitter:
         function.attributes.add("noinline")
         self.b = b = ir.IRBuilder(function.append_basic_block("entry"))
         self.context, self.parity, self.t, self.who = function.args
-        self._addresses()
+        self.rows = Rows(b, self.of, self.context, self.parity, self.t)
+        self.rows.find(self.loop.places[source] for source in self.stage.groups)
         if self.packed is not None:
             b.ret(self._columns(self.packed))
         else:
@@ -291,42 +330,8 @@ class StageEmitter:
             b.ret(I64(1))
         return function
 
-    def _addresses(self) -> None:
-        b, stage, of = self.b, self.stage, self.of
-        self.free: dict[Node, ir.Value] = {}
-        buffers = dict.fromkeys(p.buffer for _, p in (*stage.stores, *stage.reductions))
-        for node in self.loop.work_of(stage)[1]:
-            if node.kind == "free":
-                source, offset, _ = free.view_of(node)
-                base = b.inttoptr(of.entry(b, self.context, self.layout.source_at(source)), PTR)
-                self.free[node] = b.gep(base, [I64(offset)], source_etype=STORED[self._free_element(node)])
-            elif node in self.loop.places:
-                buffers[self.loop.places[node].buffer] = None
-        for node in stage.groups:
-            buffers[self.loop.places[node].buffer] = None
-        self.bases = {
-            buffer: of.base(b, self.context, self.parity, self.t, buffer)
-            for buffer in buffers
-            if not self._is_table(buffer)
-        }
-
-    def _is_table(self, buffer: Buffer) -> bool:
-        return buffer.name == "x" and self.of.embedding is not None
-
-    def _free_element(self, node: Node) -> Element:
-        return "bool" if node.is_bool else self.layout.element
-
-    def _element(self, buffer: Buffer) -> Element:
-        return "bool" if buffer.is_bool else self.layout.element
-
-    def _at(self, place: Place, row: ir.Value, column: ir.Value) -> ir.Value:
-        """The address of one number."""
-        b, buffer, stored = self.b, place.buffer, STORED[self._element(place.buffer)]
-        if self._is_table(buffer):
-            base = self.of.row_of_table(b, self.context, self.t, row)
-            return b.gep(base, [b.add(column, I64(place.column))], source_etype=stored)
-        index = b.add(b.mul(row, I64(buffer.width)), b.add(column, I64(place.column)))
-        return b.gep(self.bases[buffer], [index], source_etype=stored)
+    def _elementwise(self) -> Columns:
+        return Columns(self.b, self.loop, self.stage, self.types, self.rows, is_split=False)
 
     # ---------------------------------------------------------------- products
 
@@ -340,6 +345,7 @@ class StageEmitter:
         scratch = b.alloca(self.types.type, packed.linears * (size + (longer > 0)) * packed.vectors, name="tile")
         scratch.align = of.host.vector_bytes
         stored = STORED[self.layout.weights]
+        columns = self._elementwise()
         weights = b.inttoptr(of.entry(b, self.context, PACKED), PTR)
         self.upper_halves = self._upper_halves()
         turn = b.alloca(I64, name="turn")
@@ -360,9 +366,11 @@ class StageEmitter:
                     row = b.add(b.mul(block, I64(rows)), I64(offset))
                     for done in packed.passes:
                         self._product(packed, done, rows, row, start, scratch)
-                    with loop(b, 0, rows, "row") as r, loop(b, 0, vectors, "vector") as v:
-                        where = b.add(column, b.mul(v, I64(lanes)))
-                        self._vector(b.add(row, r), where, self._from_tile(packed, rows, scratch, r, v), {})
+                    with loop(b, 0, rows, "row") as r:
+                        numbers = columns.numbers(b.add(row, r))
+                        with loop(b, 0, vectors, "vector") as v:
+                            where = b.add(column, b.mul(v, I64(lanes)))
+                            columns.vector(b.add(row, r), where, self._from_tile(packed, rows, scratch, r, v), numbers)
         return count
 
     def _product(
@@ -378,8 +386,8 @@ class StageEmitter:
         pair = 2 if layout.weights == "bfloat16" else 1
         weights = b.gep(panel, [I64(done.start)], source_etype=STORED[layout.weights])
         place = self.loop.places[done.input]
-        inputs = [self._at(place, b.add(row, I64(r)), I64(0)) for r in range(rows)]
-        stored = STORED[self._element(place.buffer)]
+        inputs = [self.rows.at(place, b.add(row, I64(r)), I64(0)) for r in range(rows)]
+        stored = STORED[self.rows.element(place)]
         ways = 2 if 2 * rows * count <= self.of.host.registers // 2 else 1
 
         def step(k: ir.Value, sums: list[ir.Value], take: int, way: int) -> list[ir.Value]:
@@ -398,7 +406,7 @@ class StageEmitter:
                         number = types.load_scalar(
                             b,
                             b.gep(inputs[r], [b.add(k, I64(j + half))], source_etype=stored),
-                            self._element(place.buffer),
+                            self.rows.element(place),
                         )
                         for n in range(count):
                             at_sum = (way * rows + r) * count + n
@@ -448,9 +456,7 @@ class StageEmitter:
         opaque = self.b.asm(ir.FunctionType(I32, [I32]), "", "=r,0", [I32(0xFFFF0000)], False)
         return splat(self.b, opaque, self.types.lanes)
 
-    def _from_tile(
-        self, packed: Packed, rows: int, scratch: ir.Value, r: ir.Value, v: ir.Value
-    ) -> Callable[[Node], ir.Value | None]:
+    def _from_tile(self, packed: Packed, rows: int, scratch: ir.Value, r: ir.Value, v: ir.Value) -> Accumulator:
         b, types = self.b, self.types
         index = {n: done.first + i for done in packed.passes for i, n in enumerate(done.linears)}
 
@@ -465,74 +471,9 @@ class StageEmitter:
     # ---------------------------------------------------------------- everything else
 
     def _by_row(self) -> None:
-        b, types, stage = self.b, self.types, self.stage
-        sums = {}
-        for node, _ in stage.reductions:
-            if node not in sums:
-                sums[node] = b.alloca(types.type, name=node.name)
-        with loop(b, 0, self.of.rows, "row") as row:
-            for node, at in sums.items():
-                types.store(b, math.splat(types.type, NEUTRAL[node.op]), at, compute_element(types))
-            if stage.width > 1 or stage.stores:
-                with loop(b, 0, -(-stage.width // types.lanes), "vector") as v:
-                    self._vector(row, b.mul(v, I64(types.lanes)), lambda node: None, sums)
-            for node, place in stage.reductions:
-                total = across(b, types.load(b, sums[node], compute_element(types)), node.op)
-                types.store_first(b, total, self._at(place, row, I64(0)), self._element(place.buffer))
-
-    def _vector(
-        self,
-        row: ir.Value,
-        column: ir.Value,
-        accumulator: Callable[[Node], ir.Value | None],
-        sums: dict[Node, ir.Value],
-    ) -> None:
-        """Compute and store everything the stage has for some columns of a row."""
-        b, types, stage = self.b, self.types, self.stage
-        mask = None
-        if self.is_masked:
-            mask = lanes_below(b, b.sub(I64(stage.width), column), types.lanes)
-        done: dict[Node, ir.Value] = {}
-
-        def value(node: Node | float) -> ir.Value:
-            if not isinstance(node, Node):
-                return math.splat(types.type, float(node))
-            if node not in done:
-                done[node] = compute(node)
-            return done[node]
-
-        def compute(node: Node) -> ir.Value:
-            if node.kind == "free":
-                element = self._free_element(node)
-                if node.shape in ((), (1,)):
-                    return types.load_scalar(b, self.free[node], element)
-                at = b.gep(self.free[node], [column], source_etype=STORED[element])
-                return types.load(b, at, element, mask)
-            found = accumulator(node)
-            if found is not None:
-                return found
-            if not self.loop.is_computed_in(node, stage):
-                place = self.loop.places[node]
-                element = self._element(place.buffer)
-                if node.width == 1:
-                    return types.load_scalar(b, self._at(place, row, I64(0)), element)
-                return types.load(b, self._at(place, row, column), element, mask)
-            if node.op == "fill":
-                return value(node.args[0])
-            return emit_operator(b, types, node.op, [value(a) for a in node.args])
-
-        for node, place in stage.stores:
-            at, element = self._at(place, row, column), self._element(place.buffer)
-            if stage.width == 1:
-                types.store_first(b, value(node), at, element)
-            else:
-                types.store(b, value(node), at, element, mask)
-        for node, at in sums.items():
-            part = value(node.args[0])
-            if mask is not None:
-                part = b.select(mask, part, math.splat(types.type, NEUTRAL[node.op]))
-            total = COMBINE[node.op](b, types.load(b, at, compute_element(types)), part)
-            types.store(b, total, at, compute_element(types))
+        columns = self._elementwise()
+        with loop(self.b, 0, self.of.rows, "row") as row:
+            columns.row(row)
 
 
 def _memcpy(module: ir.Module) -> ir.Function:
