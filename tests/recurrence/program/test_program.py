@@ -138,6 +138,19 @@ def test_stages_compute_everything_once_and_in_order(case):
             assert not split.outside.intersection(n for n, _ in product.columns), "what is there is not computed again"
 
 
+@cells([*CELLS, *FORMS])
+def test_stages_store_what_another_stage_reads(case):
+    step, *_ = one_step(case)
+    program = backward(step)
+    for split, is_backward in ((forward(step, saved=program.saved).split, False), (program.split, True)):
+        loop = stages(split, products(step.graph, split.before), is_backward=is_backward)
+        written = {place: stage for stage in loop.stages for _, place in (*stage.stores, *stage.reductions)}
+        for place, stage in written.items():
+            if not place.buffer.steps:
+                others = (s for s in loop.stages if s is not stage)
+                assert any(place.buffer is p.buffer for s in others for p in loop.touched(s)), f"{place} is not read"
+
+
 def test_the_plain_lstm_is_one_stage_forward_and_two_backward():
     step, *_ = one_step(next(case for case in CELLS if case.name == "LSTMCell-plain"))
     program = backward(step)

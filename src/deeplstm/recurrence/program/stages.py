@@ -402,7 +402,7 @@ class _Planner:
                 if source in self.computed:
                     users.setdefault(source, set()).add(None)
                     if self.is_inline(source):
-                        read(source, None)
+                        read(source, self._storing(source))
                 continue
             for n in node.inputs:
                 read(n, self.homes[node])
