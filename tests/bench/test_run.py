@@ -213,23 +213,21 @@ def test_settings_are_read_as_they_were_written() -> None:
 def test_first_calls_are_timed_in_processes_with_the_same_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     caches = []
 
-    def in_a_process(cells: list[str], env: dict[str, str]) -> dict[str, float]:
+    def in_a_process(cell: str, env: dict[str, str]) -> float:
         caches.append(Path(env["DEEPLSTM_CACHE"]))
         assert caches[-1].is_dir()
-        return dict.fromkeys(cells, float(len(caches)))
+        return float(len(caches))
 
     monkeypatch.setattr(first_call, "_in_a_process", in_a_process)
-    (lstm, highway) = first_call.measure(["lstm", "highway"])
-    assert (lstm["first_s"], lstm["again_s"]) == (1, 2)
-    assert highway["cell"] == "highway"
-    assert caches[0] == caches[1]
+    lstm, highway = [row for unit in first_call.units(["lstm", "highway"]) for row in unit.measure(True).rows]
+    assert (lstm["cell"], lstm["first_s"], lstm["again_s"]) == ("lstm", 1, 2)
+    assert (highway["cell"], highway["first_s"], highway["again_s"]) == ("highway", 3, 4)
+    assert caches[0] == caches[1] != caches[2] == caches[3], "each cell begins with an empty one"
 
 
 def test_a_first_call_is_timed_in_a_new_process() -> None:
     env = {**os.environ, "PYTHONPATH": first_call._path()}
-    seconds = first_call._in_a_process(["gru torch form"], env)
-    assert seconds.keys() == {"gru torch form"}
-    assert seconds["gru torch form"] > 0
+    assert first_call._in_a_process("gru torch form", env) > 0
 
 
 CELL = """

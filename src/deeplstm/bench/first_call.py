@@ -1,6 +1,5 @@
-"""How long the first call of a cell takes in a new process: `python -m deeplstm.bench.first_call CELL...` prints it as JSON."""
+"""How long the first call of a cell takes in a new process: `python -m deeplstm.bench.first_call CELL` prints it."""
 
-import json
 import os
 import subprocess
 import sys
@@ -21,11 +20,15 @@ CASE = Case(2, 4, 192, 1)
 
 
 def units(cells: list[str]) -> list[Unit]:
-    return [Unit("first-call", "first calls", 5.0 + 4.0 * len(cells), lambda time_left: Found(measure(cells)))]
+    """One for each cell: what the first one of a process loads, the next ones need not."""
+    return [
+        Unit("first-call", f"first call of {cell}", 9.0, lambda time_left, cell=cell: Found([measure(cell)]))  # type: ignore[misc]
+        for cell in cells
+    ]
 
 
-def measure(cells: list[str]) -> list[dict[str, Any]]:
-    """Seconds of the first call with its backward, for each cell: in one process, then in a second one.
+def measure(cell: str) -> dict[str, Any]:
+    """Seconds of the first call with its backward, in a new process, then in a second one.
 
     Both have the same empty folder for caches, so that the second shows what the first left behind.
     """
@@ -33,20 +36,15 @@ def measure(cells: list[str]) -> list[dict[str, Any]]:
         # whatever this process's users keep is not read: both variables are where a cache may lie
         env = {**os.environ, "XDG_CACHE_HOME": cache, "DEEPLSTM_CACHE": cache, "PYTHONPATH": _path()}
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process would translate this package's Python anew
-        first, second = (_in_a_process(cells, env) for _ in range(2))
-    return [
-        {**CASE._asdict(), "cell": cell, "contestant": OURS, "first_s": first[cell], "again_s": second[cell]}
-        for cell in cells
-    ]
+        first, second = (_in_a_process(cell, env) for _ in range(2))
+    return {**CASE._asdict(), "cell": cell, "contestant": OURS, "first_s": first, "again_s": second}
 
 
-def _in_a_process(cells: list[str], env: dict[str, str]) -> dict[str, float]:
-    command = [sys.executable, "-m", "deeplstm.bench.first_call", *cells]
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+def _in_a_process(cell: str, env: dict[str, str]) -> float:
+    done = subprocess.run([sys.executable, "-m", __name__, cell], env=env, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(next(reversed(done.stderr.strip().splitlines()), f"status {done.returncode}"))
-    seconds: dict[str, float] = json.loads(done.stdout)
-    return seconds
+    return float(done.stdout)
 
 
 def _path() -> str:
@@ -55,17 +53,14 @@ def _path() -> str:
     return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
 
 
-def first_calls(cells: list[str]) -> dict[str, float]:
-    """In this process; the first cell of all also pays for loading LLVM."""
-    torch.nn.LSTM(4, 4)(torch.zeros(2, 2, 4, requires_grad=True))[0].sum().backward()  # torch itself is warm
-    found = {}
-    for cell in cells:
-        run, x = on("cpu", stack_of(cell, CASE)), torch.zeros(CASE.T, CASE.B, CASE.H)
-        start = perf_counter()
-        run(x)[0].sum().backward()
-        found[cell] = perf_counter() - start
-    return found
+def first_call(cell: str) -> float:
+    """In this process; torch itself is warm, LLVM is not loaded yet."""
+    torch.nn.LSTM(4, 4)(torch.zeros(2, 2, 4, requires_grad=True))[0].sum().backward()
+    run, x = on("cpu", stack_of(cell, CASE)), torch.zeros(CASE.T, CASE.B, CASE.H)
+    start = perf_counter()
+    run(x)[0].sum().backward()
+    return perf_counter() - start
 
 
 if __name__ == "__main__":
-    print(json.dumps(first_calls(sys.argv[1:])))
+    print(first_call(sys.argv[1]))

@@ -1,8 +1,6 @@
 """Timing that a busy moment of the machine cannot decide: contestants take turns, and medians are compared."""
 
-import gc
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from statistics import median, quantiles
 from time import perf_counter
 from typing import NamedTuple, TypeVar
@@ -12,6 +10,7 @@ import torch
 from deeplstm.bench.cases import Case
 from deeplstm.bench.contestants import COMPILED, LOOP, Contestant
 from deeplstm.bench.peak import Peak
+from deeplstm.recurrence.garbage import no_collection
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -82,7 +81,7 @@ def take_turns(
             has left running is at rest: pools of threads go on looking for work for a while.
     """
     once, repeats, turns, samples = {}, {}, {}, {}
-    with _no_collection():
+    with no_collection():
         for key, call in calls.items():
             most = rounds.most_slow if key in slow else rounds.most
             once[key] = _seconds(call, 1)
@@ -113,18 +112,6 @@ def _settle(call: Callable[[], object], seconds: float) -> None:
     end = perf_counter() + seconds
     while perf_counter() < end:
         call()
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Python's search for garbage takes its time whenever it likes."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _summary(values: list[float]) -> Time:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 Kind = Literal["rows", "free", "sum"]
@@ -43,10 +44,10 @@ class Node:
     def width(self) -> int:
         return self.shape[0]
 
-    @property
-    def inputs(self) -> list[Node]:
+    @cached_property
+    def inputs(self) -> tuple[Node, ...]:
         """The nodes among the arguments."""
-        return list(_nodes_in(self.args))
+        return tuple(_nodes_in(self.args))
 
     @property
     def is_leaf(self) -> bool:

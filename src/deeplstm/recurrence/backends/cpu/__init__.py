@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ....cells._cell import is_autocast
 from ...call import Call, name_of
+from ...garbage import no_collection
 from ...program.rows import Unsupported
 from ...state import tensors_of
 from .. import torch_fused
@@ -26,14 +27,16 @@ each of our threads reads all weights for its own rows."""
 @functools.cache
 def _programs() -> ModuleType:
     """What captures and generates; imported with the first call."""
-    from . import programs
+    with no_collection():
+        from . import programs
 
     return programs
 
 
 @functools.cache
 def _autograd() -> ModuleType:
-    from . import autograd
+    with no_collection():
+        from . import autograd
 
     return autograd
 

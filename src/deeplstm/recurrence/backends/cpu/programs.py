@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...call import Call, name_of
+from ...garbage import no_collection
 from ...program.capture import Signature, Step, call_of, capture
 from ...program.rows import Unsupported
 from ...state import tensors_of
@@ -50,6 +51,7 @@ class Prepared:
         self.forward = ForwardRun(programs.forward(wanted), *self._arguments)
 
     @cached_property
+    @no_collection()
     def backward(self) -> BackwardRun:
         return BackwardRun(self._programs.backward(self._arguments[1]), *self._arguments)
 
@@ -80,7 +82,8 @@ class Programs:
         key = (wanted, batch.T, batch.B, reverse, torch.get_num_threads(), *are_once.values())
         found = self._prepared.get(key)
         if found is None:
-            found = Prepared(self, wanted, batch, reverse, are_once)
+            with no_collection():
+                found = Prepared(self, wanted, batch, reverse, are_once)
             with self._lock:
                 self._prepared[key] = found
                 while len(self._prepared) > SHAPES:
@@ -164,7 +167,7 @@ class Known:
             return self._last[2]
         found = self._programs.get((kind, attributes))
         if found is None:
-            with _lock:
+            with _lock, no_collection():
                 found = self._programs.get((kind, attributes)) or self._captured(call, weights)
                 attributes = self._values()  # of more buffers, if it has read one
                 self._programs[kind, attributes] = found
