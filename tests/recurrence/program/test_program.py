@@ -151,6 +151,26 @@ def test_stages_store_what_another_stage_reads(case):
                 assert any(place.buffer is p.buffer for s in others for p in loop.touched(s)), f"{place} is not read"
 
 
+@cells([*CELLS, *FORMS])
+def test_what_is_overwritten_is_not_read_afterwards(case):
+    step, *_ = one_step(case)
+    split = forward(step, saved=backward(step).saved).split
+    loop = stages(split, products(step.graph, split.before), overwrites=True)
+    before = {loop.places[n]: n for n in split.before}
+    for number, stage in enumerate(loop.stages):
+        for written in before.keys() & {place for _, place in stage.stores}:
+            assert [place for _, place in stage.stores].count(written) == 1
+            for later in loop.stages[number + 1 :]:
+                assert before[written] not in loop.work_of(later)[1]
+
+
+def test_layer_norm_keeps_four_values_where_its_projections_were():
+    step, *_ = one_step(next(case for case in CELLS if case.name == "LSTMCell-norm"))
+    split = forward(step, saved=backward(step).saved).split
+    loop = stages(split, products(step.graph, split.before), overwrites=True)
+    assert {loop.places[n] for n in split.before} <= set(loop.kept.values())
+
+
 def test_the_plain_lstm_is_one_stage_forward_and_two_backward():
     step, *_ = one_step(next(case for case in CELLS if case.name == "LSTMCell-plain"))
     program = backward(step)

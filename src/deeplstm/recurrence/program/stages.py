@@ -77,6 +77,11 @@ class Stage:
     totals: list[tuple[Node, Place]] = field(default_factory=list)
     reductions: list[tuple[Node, Place]] = field(default_factory=list)
 
+    @property
+    def key(self) -> tuple[int, int, bool]:
+        """Tells a stage from others; they run in its order."""
+        return self.level, self.width, self.is_second_pass
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -331,13 +336,17 @@ class _Planner:
         self.carried = tuple(self.buffer(n.name, n.width, True) for n in split.carried)
 
     def _overwritten(self, node: Node) -> Place | None:
-        """Where something lies that only the stage that stores a node reads, and only where it stores the same columns."""
-        if not self.overwrites or node.is_bool or node not in self.homes or node.op in (*REDUCTIONS, "cat"):
+        """Where something lies that no stage reads after the one that stores a node, and that one only where it stores the same
+        columns.
+        """
+        if not self.overwrites or node.is_bool or self._is_stored_elsewhere(node):
             return None
+        home = self._storing(node)
         for other in self.split.before:
             place = self.places[other]
             is_free = place not in self.kept.values() and not other.is_bool
-            if is_free and other.width == node.width and self._readers[other] == {self.homes[node]}:
+            are_done = all(stage is not None and stage.key <= home.key for stage in self._readers[other])
+            if is_free and other.width == node.width and are_done:
                 return place
         return None
 
@@ -358,8 +367,12 @@ class _Planner:
                 if not self.is_inline(node):
                     read(n, self.homes.get(node) if node.op != "linear" else None)
         for node in (*self.split.kept, *self.split.following, *(total.args[0] for total in self.split.totals)):
-            read(node, None)
+            read(node, None if self._is_stored_elsewhere(node) else self._storing(node))
         return readers
+
+    def _is_stored_elsewhere(self, node: Node) -> bool:
+        """Whether a node is not stored column by column beside what it is made of."""
+        return node not in self.computed or self.is_number(node) or node.op in (*REDUCTIONS, "cat")
 
     def _storing(self, node: Node) -> Stage:
         """The stage that stores a node: its own, or the first that can."""
