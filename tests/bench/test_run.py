@@ -42,7 +42,7 @@ def test_a_quick_run_writes_and_shows_every_number(tmp_path: Path) -> None:
     out, written = tmp_path / "new" / "bench.json", tmp_path / "page.md"
     written.write_text(f"# Page\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
     before, said = torch.get_num_threads(), []
-    settings = Settings(quick=True, threads=1, parts=("busy", "packed", "grid"), cells=(LSTM, "peephole"))
+    settings = Settings(quick=True, threads=1, parts=("busy", "packed", "grid", "product"), cells=(LSTM, "peephole"))
     report = begin(out, settings, Page(written), said)
     assert report.failed == []
     assert torch.get_num_threads() == before
@@ -64,7 +64,10 @@ def test_a_quick_run_writes_and_shows_every_number(tmp_path: Path) -> None:
     assert kept[RECOMPUTE] < kept[OURS] < kept[PEER]
     assert {row["contestant"] for row in data["packed"]} == {PEER, DROP_IN, OURS}
     assert {row["contestant"] for row in data["busy"]} == {PEER, DROP_IN, OURS}
-    assert [line.split()[0] for line in said] == ["1/4", "2/4", "3/4", "4/4"]
+    (product,) = data["product"]
+    assert product["peak_share"] == pytest.approx(product["gflops"] / product["peak_gflops"])
+    assert product["gflops"] == pytest.approx(2 * 64**3 / product["ms"] / 1e6)
+    assert [line.split()[0] for line in said] == ["1/5", "2/5", "3/5", "4/5", "5/5"]
     assert "about 0 s left" in said[-1]
     text = written.read_text()
     assert text.startswith("# Page\n\nBefore.")

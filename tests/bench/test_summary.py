@@ -28,6 +28,7 @@ REPORT: dict[str, Any] = {
     ],
     "packed": [{"contestant": OURS, "times_as_fast": 20.0}, {"contestant": DROP_IN, "times_as_fast": 1.0}],
     "first_call": [],
+    "product": [],
     "busy": [{"contestant": OURS, "slowdown": 2.0}],
     "examples": [
         {**row("JANET", OURS, 1.0, 3.5, H=64), "T": 100, "B": 32},

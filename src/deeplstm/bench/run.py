@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
-from deeplstm.bench import busy, examples, first_call, grid, packed, streaming, tables
+from deeplstm.bench import busy, examples, first_call, grid, packed, product, streaming, tables
 from deeplstm.bench.cases import GRID
 from deeplstm.bench.cells import CELLS
 from deeplstm.bench.contestants import COMPILED, JAX, ONNX, why_not_compiled
@@ -129,6 +129,8 @@ def _units(settings: Settings, report: Report) -> list[Unit]:
         found += first_call.units(cells[:1] if settings.quick else cells)
     if "busy" in settings.parts:
         found += busy.units(settings.quick, rounds)
+    if "product" in settings.parts:
+        found += product.units(settings.quick, rounds)
     return found
 
 

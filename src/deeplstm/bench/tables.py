@@ -30,6 +30,7 @@ def text(report: dict[str, Any]) -> str:
         _extra("Streaming, one step, batch 1", report["streaming"], ["us", "floor_us"]),
         _extra("First call", report["first_call"], ["first_s", "again_s"]),
         _extra("Beside a busy process", report["busy"], ["alone_ms", "busy_ms", "slowdown"]),
+        _extra("One large product, as a yardstick", report["product"], ["gflops", "peak_gflops", "peak_share"]),
         *(f"Failed, not timed: {failure['what']}" for failure in report["failed"]),
         *(f"Left out: {_left_out(entry)}" for entry in report["left_out"]),
         described(report) + f"\n{_peaks(report)}",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from deeplstm.errors import InputError
 
-PARTS = ("grid", "examples", "packed", "streaming", "first-call", "busy")
+PARTS = ("grid", "examples", "packed", "streaming", "first-call", "busy", "product")
 MINUTES = 40.0
 
 
