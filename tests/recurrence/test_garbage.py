@@ -1,6 +1,7 @@
 """Python's search for garbage is off as long as anybody wants it off, and then as it was before."""
 
 import gc
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +41,18 @@ def test_it_stays_off_for_whom_has_turned_it_off() -> None:
 def test_it_is_on_again_after_an_error() -> None:
     with pytest.raises(KeyError), no_collection():
         raise KeyError
+    assert gc.isenabled()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_it_is_on_in_a_forked_child_whatever_other_threads_were_doing() -> None:
+    with no_collection():
+        child = os.fork()
+        if not child:
+            os._exit(0 if gc.isenabled() else 1)
+        assert not gc.isenabled()
+    assert os.waitpid(child, 0)[1] == 0
     assert gc.isenabled()
 
 

@@ -1,6 +1,7 @@
 """When Python looks for garbage."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -27,6 +28,23 @@ def no_collection() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            _users -= 1
-            if not _users and _was_on:
-                gc.enable()
+            _leave(1)
+
+
+def _leave(count: int) -> None:
+    global _users
+    _users -= min(count, _users)
+    if not _users and _was_on:
+        gc.enable()
+
+
+def _forked() -> None:
+    """Of those who were in here only the thread that forked is there, in a child."""
+    global _lock
+    _lock = Lock()
+    if _users:
+        _leave(_users)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
