@@ -29,9 +29,8 @@ from .outer_shape import BLOCK_ROWS, GROUP, Shape, shape
 FEW_ROWS = 8
 """Rows that all panels of a group are packed of before the next ones, so that each line of the cache is read once."""
 
-FEW_SUMS = 12
-"""Vectors of sums up to which two steps are written after each other: more keep the processor busy by themselves, and are what
-takes long to compile."""
+UNROLL = 2
+"""Steps that are written after each other."""
 
 LINE_BYTES = 64
 """Of the cache."""
@@ -116,9 +115,8 @@ class _Emitter:
         self.types = Vectors(element, shape.lanes)
         self.computed: Element = "float64" if element == "float64" else "float32"
         self.stored, self.number = STORED[element], self.types.scalar
-        # the last panel of b may have fewer vectors: a sum of its own for each number would take as long again to compile
-        self.sums = {rows: self._sum(rows, shape.vectors) for rows in range(1, shape.rows + 1)}
         counts = range(1, shape.rows + 1)
+        self.sums = {self._key(rows, n): self._sum(rows, n) for rows in counts for n in shape.fillings}
         masked = self._pack_a(None) if shape.has_masks else None
         self.packs = {rows: masked or self._pack_a(rows) for rows in counts}
         self.pack_b = self._pack_b()
@@ -189,7 +187,15 @@ class _Emitter:
             out = self._at(b, of.out, b.add(b.mul(low, of.width), of.column))
             ahead = self._ahead(block, number, of)
             given = [self._packed_a(block, low), of.packed, block.rows, out, of.width, of.left, block.top, *ahead]
-            self._call(columns, self.sums, given)
+            key = columns
+            for n in self.shape.fillings[1:]:  # the last panel of b may have few columns
+                is_narrow = b.icmp_signed("<=", of.left, I64(n * self.shape.lanes))
+                key = b.select(is_narrow, b.add(columns, I64(self._key(0, n))), key)
+            self._call(key, self.sums, given)
+
+    def _key(self, rows: int, vectors: int) -> int:
+        """What the sums of so many rows and vectors go by."""
+        return (self.shape.vectors - vectors) * (self.shape.rows + 1) + rows
 
     def _ahead(self, block: _Block, number: ir.Value, of: _Panel) -> tuple[ir.Value, ir.Value]:
         """What is packed next comes closer while sums are computed, for each sum one line of every row: (address, row
@@ -268,7 +274,7 @@ class _Emitter:
             return [*sums, self._at(b, row_a, rows), self._at(b, row_b, self.shape.columns), next_ahead]
 
         def several(k: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
-            for _ in range(unroll):
+            for _ in range(UNROLL):
                 values = step(values)
             return values
 
@@ -278,20 +284,24 @@ class _Emitter:
                 _ask(b, self._at(b, line, column), writes=True)
         # addresses are counted up: LLVM keeps the next rows' numbers on the stack where they are computed
         values = [*[ir.Constant(types.type, None)] * (rows * vectors), a, of_b, ahead]
-        unroll = 2 if rows * vectors <= FEW_SUMS else 1
-        values = accumulate(b, b.udiv(steps, I64(unroll)), values, several)
-        if unroll > 1:
-            values = accumulate(b, b.urem(steps, I64(unroll)), values, lambda k, values: step(values))
+        values = accumulate(b, b.udiv(steps, I64(UNROLL)), values, several)
+        values = accumulate(b, b.urem(steps, I64(UNROLL)), values, lambda k, values: step(values))
         sums = values[:-3]
-        self._put(b, lines, sums, columns, before)
+        self._put(b, vectors, lines, sums, columns, before)
         b.ret_void()
         return b.function
 
     def _put(
-        self, b: ir.IRBuilder, lines: list[ir.Value], sums: list[ir.Value], columns: ir.Value, before: ir.Value
+        self,
+        b: ir.IRBuilder,
+        vectors: int,
+        lines: list[ir.Value],
+        sums: list[ir.Value],
+        columns: ir.Value,
+        before: ir.Value,
     ) -> None:
         """Sums into the results, or added to them where there have been rows before; no lane beyond the columns."""
-        types, lanes, vectors = self.types, self.shape.lanes, self.shape.vectors
+        types, lanes = self.types, self.shape.lanes
 
         def put(is_whole: bool) -> None:
             inside = [lanes_below(b, b.sub(columns, I64(v * lanes)), lanes) for v in range(vectors)]
@@ -309,7 +319,7 @@ class _Emitter:
         if self.shape.has_masks:
             put(False)
         else:
-            either(b, b.icmp_signed(">=", columns, I64(self.shape.columns)), put)
+            either(b, b.icmp_signed(">=", columns, I64(vectors * lanes)), put)
 
     # ---------------------------------------------------------------- packing
 
