@@ -5,7 +5,7 @@ What is emitted reads as it runs::
     for each thread's rows: for each step: for each stage:
         for each panel of columns: for each block of rows:      (stages with products)
             the products, in registers -> tile                  (functions that all cells share)
-            for each row, for each vector of columns: load, compute, store
+            for each row, for each vector of columns: load, compute, store      (of few rows: for several panels at once)
         for each row: for each stage until the next product:    (stages without)
             for each vector of columns: load, compute, store, reduce
 """
@@ -38,7 +38,7 @@ from .memory import (
     splat,
 )
 from .prepare import emit_prepare
-from .tiles import Tiling, following, together
+from .tiles import BLOCKS, Tiling, following, together
 
 
 def emit(program: Loop, layout: Layout) -> ir.Module:
@@ -240,11 +240,12 @@ class _Tiles(_Emitter):
         return self.b.function
 
     def _finish(self, name: str) -> ir.Function:
-        """``name(context, t, top, bottom, panel, tile)``: the elementwise part for rows top to bottom of a panel.
+        """``name(context, t, top, bottom, panel, tile, first)``: the elementwise part for rows top to bottom of a panel, whose
+        accumulators start at row ``first`` of the tile.
 
         A function of its own: its constants fill the registers, and would all be loaded again after every product.
         """
-        _, _, top, bottom, panel, scratch = self.begin(name, I64, I64, I64, PTR)
+        _, _, top, bottom, panel, scratch, start = self.begin(name, I64, I64, I64, PTR, I64)
         b, tile, columns = self.b, self.tile, self.columns(self.stage, self.tile)
         self.finished, lanes = columns, columns.types.lanes
         most = tile.vectors * self.types.lanes // lanes
@@ -254,7 +255,7 @@ class _Tiles(_Emitter):
             numbers = columns.numbers(row)
             with loop(b, 0, least(b, left, I64(most)), "vector") as v:
                 column = b.add(first, b.mul(v, I64(lanes)))
-                columns.vector(row, column, self._from_tile(columns, scratch, b.sub(row, top), v), numbers)
+                columns.vector(row, column, self._from_tile(columns, scratch, b.add(start, b.sub(row, top)), v), numbers)
         b.ret_void()
         return b.function
 
@@ -267,18 +268,43 @@ class _Tiles(_Emitter):
         self.rows.find([*places, *(self.program.places[done.input] for done in tile.passes)])
         shapes = dict.fromkeys(tile.product(done, self.layout.element) for done in tile.passes)
         self.tables = {shape: b.inttoptr(self.rows.entry(self.layout.library_at(shape)), PTR) for shape in shapes}
-        with loop(b, 0, tile.panels, "panel") as panel, _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
-            for p, done in enumerate(tile.passes):
-                chunk = tile.chunk(done, types)
-                with loop(b, 0, -(-done.input.width // chunk), "chunk") as c:
-                    k = b.mul(c, I64(chunk))
-                    steps = least(b, b.sub(I64(done.input.width), k), I64(chunk))
-                    with _spread(b, top, bottom, tile.rows, "block") as (row, end):
-                        if p == 0:
-                            with b.if_then(b.icmp_signed("==", c, I64(0))):
-                                self._ask(places, panel, row, end)
-                        self._products(p, panel, k, steps, (top, bottom), (row, end))
-            b.call(finish, [context, t, top, bottom, panel, scratch])
+        with self._groups(low, high) as (first, last), _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
+            start = lambda panel: b.mul(b.sub(panel, first), b.sub(bottom, top))  # noqa: E731
+            with loop(b, first, last, "panel") as panel:
+                for p in range(len(tile.passes)):
+                    self._pass(p, panel, start(panel), (top, bottom), places)
+            with loop(b, first, last, "panel") as panel:
+                b.call(finish, [context, t, top, bottom, panel, scratch, start(panel)])
+
+    @contextmanager
+    def _groups(self, low: ir.Value, high: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
+        """Panels whose accumulators lie in the tile together, first to last: one, or of few rows as many as it has room for.
+        Elementwise parts of several are computed side by side, where that of one row alone waits for itself.
+        """
+        b, panels = self.b, self.tile.panels
+        parts = -(-panels // self.tile.rows)
+        size = -(-panels // parts)
+        is_few = b.icmp_signed("<=", b.sub(high, low), I64(BLOCKS))
+        count, each = b.select(is_few, I64(parts), I64(panels)), b.select(is_few, I64(size), I64(1))
+        with loop(b, 0, count, "group") as group:
+            first = b.mul(group, each)
+            yield first, least(b, b.add(first, each), I64(panels))
+
+    def _pass(
+        self, p: int, panel: ir.Value, start: ir.Value, tile_rows: tuple[ir.Value, ir.Value], places: list[Place]
+    ) -> None:
+        """One pass's products for a panel and the rows of a tile, put at row ``start`` of it and on."""
+        b, tile, (top, bottom) = self.b, self.tile, tile_rows
+        done = tile.passes[p]
+        chunk = tile.chunk(done, self.types)
+        with loop(b, 0, -(-done.input.width // chunk), "chunk") as c:
+            k = b.mul(c, I64(chunk))
+            steps = least(b, b.sub(I64(done.input.width), k), I64(chunk))
+            with _spread(b, top, bottom, tile.rows, "block") as (row, end):
+                if p == 0:
+                    with b.if_then(b.icmp_signed("==", c, I64(0))):
+                        self._ask(places, panel, row, end)
+                self._products(p, panel, k, steps, start, tile_rows, (row, end))
 
     def _outside(self) -> list[Place]:
         """Where the elementwise part reads and writes rows."""
@@ -304,10 +330,11 @@ class _Tiles(_Emitter):
         panel: ir.Value,
         k: ir.Value,
         steps: ir.Value,
+        start: ir.Value,
         tile_rows: tuple[ir.Value, ir.Value],
         block: tuple[ir.Value, ir.Value],
     ) -> None:
-        """One pass's products for a block of rows of a tile, first to end, and a chunk of K."""
+        """The same for a block of rows, first to end, and a chunk of K."""
         b, tile, types, packed = self.b, self.tile, self.types, self.packed
         done, (top, bottom), (row, end) = tile.passes[p], tile_rows, block
         size = BYTES[self.layout.element]
@@ -318,14 +345,15 @@ class _Tiles(_Emitter):
             b.inttoptr(self.rows.entry(PACKED), PTR), [at], source_etype=STORED[self.layout.element], name="weights"
         )
         source = self.program.places[done.input]
-        start, row_bytes = self.rows.at(source, row, k), I64(source.buffer.width * size)
-        accumulators = b.gep(self.scratch, [tile.place(done, b.sub(row, top), b)], source_etype=types.type)
+        numbers, row_bytes = self.rows.at(source, row, k), I64(source.buffer.width * size)
+        place = tile.place(done, b.add(start, b.sub(row, top)), b)
+        accumulators = b.gep(self.scratch, [place], source_etype=types.type)
         is_first = b.icmp_signed("==", k, I64(0))
         is_top, is_bottom = b.icmp_signed("==", row, top), b.icmp_signed("==", end, bottom)
         ahead = following(b, per_k * size, steps, is_top, is_bottom) if tile.large else []
         shape = tile.product(done, self.layout.element)
         product = b.load(b.gep(self.tables[shape], [self._variant(b.sub(end, row))], source_etype=PTR), typ=PTR)
-        call_at(b, product, shape.signature, [start, row_bytes, weights, accumulators, steps, is_first, *ahead])
+        call_at(b, product, shape.signature, [numbers, row_bytes, weights, accumulators, steps, is_first, *ahead])
 
     def _variant(self, rows: ir.Value) -> ir.Value:
         """Which of a shape's products is for so many rows; the first one is for a batch of a single row."""

@@ -95,6 +95,7 @@ def machine_code(
         host.processor,
         host.vector_bytes,
         host.registers,
+        host.ways,
         _TUNING,
         identity,
     )
