@@ -6,7 +6,7 @@ What is emitted reads as it runs::
         for each panel of columns: for each block of rows:      (stages with products)
             the products, in registers -> tile                  (functions that all cells share)
             for each row, for each vector of columns: load, compute, store      (of few rows: for several panels at once)
-        for each row: for each stage until the next product:    (stages without)
+        for each two rows: for each stage until the next product: for both:     (stages without)
             for each vector of columns: load, compute, store, reduce
 """
 
@@ -39,6 +39,9 @@ from .memory import (
 )
 from .prepare import emit_prepare
 from .tiles import BLOCKS, Tiling, following, together
+
+TOGETHER = 2
+"""Rows that take turns, stage by stage: while one of them waits for the sum of its columns, the other goes on."""
 
 
 def emit(program: Loop, layout: Layout) -> ir.Module:
@@ -124,11 +127,11 @@ class Rows:
         self.b, self.layout, self.context, self.t = b, layout, context, t
         self._bases: dict[Buffer, ir.Value] = {}
         self._free: dict[Node, ir.Value] = {}
-        self._shared: dict[Buffer, ir.Value] = {}
+        self._shifted: dict[Buffer, ir.Value] = {}
 
-    def share(self, buffers: Iterable[Buffer], row: ir.Value) -> None:
-        """Have all rows of buffers be this one."""
-        self._shared |= dict.fromkeys(buffers, row)
+    def shift(self, buffers: Iterable[Buffer], by: ir.Value) -> None:
+        """Have rows of buffers be those that come so many before them."""
+        self._shifted |= dict.fromkeys(buffers, by)
 
     def entry(self, n: int) -> ir.Value:
         return self.b.load(self.b.gep(self.context, [I64(n)], source_etype=I64), typ=I64)
@@ -159,7 +162,8 @@ class Rows:
 
     def at(self, place: Place, row: ir.Value, column: ir.Value) -> ir.Value:
         b, buffer = self.b, place.buffer
-        row = self._shared.get(buffer, row)
+        if buffer in self._shifted:
+            row = b.sub(row, self._shifted[buffer])
         index = b.add(b.mul(row, I64(buffer.width)), b.add(column, I64(place.column)))
         return b.gep(self._bases[buffer], [index], source_etype=STORED[self.element(place)])
 
@@ -202,22 +206,23 @@ class _Emitter:
 
 
 class _ByRow(_Emitter):
-    """Emits ``name(context, t, low, high)``: stages without products, all of them for a row before the next one, so that what
-    one stage leaves for another is in the first cache still.
+    """Emits ``name(context, t, low, high)``: stages without products, all of them for `TOGETHER` rows before the next ones, so
+    that what one stage leaves for another is in the first cache still.
     """
 
     def emit(self, name: str, stages: Sequence[Stage]) -> ir.Function:
         _, _, low, high = self.begin(name, I64, I64)
-        self.rows.share(self._between(stages), low)
         parts = [self.columns(stage, None) for stage in stages]
-        with loop(self.b, low, high, "row") as row:
+        with _spread(self.b, low, high, TOGETHER, "rows") as (top, bottom):
+            self.rows.shift(self._between(stages), self.b.sub(top, low))
             for part in parts:
-                part.row(row)
+                with loop(self.b, top, bottom, "row") as row:
+                    part.row(row)
         self.b.ret_void()
         return self.b.function
 
     def _between(self, stages: Sequence[Stage]) -> set[Buffer]:
-        """Buffers that nothing else touches: the rows of a thread can take turns to use its first one. Not sums over steps,
+        """Buffers that nothing else touches: the rows of a thread can take turns to use its first ones. Not sums over steps,
         whose order would depend on the threads.
         """
         others = {p.buffer for s in self.program.stages if s not in stages for p in self.program.touched(s)}
@@ -255,7 +260,9 @@ class _Tiles(_Emitter):
             numbers = columns.numbers(row)
             with loop(b, 0, least(b, left, I64(most)), "vector") as v:
                 column = b.add(first, b.mul(v, I64(lanes)))
-                columns.vector(row, column, self._from_tile(columns, scratch, b.add(start, b.sub(row, top)), v), numbers)
+                columns.vector(
+                    row, column, self._from_tile(columns, scratch, b.add(start, b.sub(row, top)), v), numbers
+                )
         b.ret_void()
         return b.function
 

@@ -57,8 +57,8 @@ class Shape(NamedTuple):
 def shape(element: Element, host: Host) -> Shape:
     """Vectors of b, a number of a, and as many rows of accumulators as there are registers left.
 
-    With many registers there are four vectors: a step then has 2 reads for 5 multiplications, where 14 rows of two vectors have 3.
-    That counts where other work shares the core: up to a tenth was measured.
+    With many registers there are four vectors: 10 reads for 24 multiplications, where 14 rows of two vectors have 16 for 28.
+    That counts where other work shares the core.
     """
     size = 8 if element == "float64" else 4
     lanes, vectors = host.vector_bytes // size, 4 if host.registers >= MANY_REGISTERS else 2
