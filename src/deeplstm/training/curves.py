@@ -8,8 +8,8 @@ from deeplstm.training.files import write_atomic
 from deeplstm.training.metrics import Row
 
 
-def draw_curves(rows: Sequence[Row], path: Path, unit: str) -> None:
-    """Training and validation loss over the steps, the best validation marked."""
+def draw_curves(rows: Sequence[Row], path: Path, label: str) -> None:
+    """Training and validation loss over the steps, the best validation marked; `label` says what a loss is."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -23,13 +23,13 @@ def draw_curves(rows: Sequence[Row], path: Path, unit: str) -> None:
     if validated:
         best = min(validated, key=lambda row: row["valid_loss"])
         axes.axhline(best["valid_loss"], color="#c2452d", linewidth=0.5, linestyle=":")
-        axes.set_title(f"best validation loss {best['valid_loss']:.3f} at step {best['step']:,}", fontsize=11)
+        axes.set_title(f"best validation loss {best['valid_loss']:.4g} at step {best['step']:,}", fontsize=11)
         # The first steps fall from a height that would flatten everything of interest.
         top = max(losses[0], *(row["loss"] for row in rows[len(rows) // 20 :]))
         axes.set_ylim(top=top + 0.05 * (top - best["valid_loss"]) or None)
     axes.set_xlabel("step")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_ylabel(f"nats per {unit.removesuffix('s')}")
+    axes.set_ylabel(label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

@@ -3,8 +3,9 @@ import os
 import pytest
 
 from deeplstm.errors import InputError
+from deeplstm.tasks.files import check_files
 from deeplstm.tasks.text import files
-from deeplstm.tasks.text.files import check_files, progress_of_parts, read_bytes, read_text
+from deeplstm.tasks.text.files import progress_of_parts, read_bytes, read_text
 
 
 @pytest.fixture(params=[1, 2, 3, 5, 1000])
@@ -57,9 +58,9 @@ def test_all_files_that_cannot_be_read_are_named_at_once(tmp_path):
         check_files([tmp_path, fine, empty, tmp_path / "missing", pipe])
     assert str(error.value) == (
         f"{tmp_path} is a folder, but a text file is expected: name the files in it. "
-        f"{empty} is empty, but a text file is expected: give one with text in it. "
+        f"{empty} is empty, but a text file is expected: give one with something in it. "
         f"{tmp_path}/missing cannot be read (No such file or directory): check its name and permissions. "
-        f"{pipe} is not a regular file, but a text file is expected: give one with text in it."
+        f"{pipe} is not a regular file, but a text file is expected: give one with something in it."
     )
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from deeplstm.errors import InputError
+from deeplstm.tasks.network.evaluating import evaluating
 from deeplstm.tasks.text.config import TextModel
-from deeplstm.tasks.text.metrics import Score, evaluate, evaluating, score_targets
+from deeplstm.tasks.text.metrics import Score, evaluate, score_targets
 from deeplstm.tasks.text.model import build
 from deeplstm.tasks.text.vocabulary import BYTES, Vocabulary
 

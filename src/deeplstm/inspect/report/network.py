@@ -81,6 +81,22 @@ def blocks(model: nn.Module, found: Gates, traced: Mapping[str, Mapping[str, Any
     return parts
 
 
+def source_block(name: str, kind: str, gives: str = "") -> dict[str, Any]:
+    """The block before all others: what the model reads."""
+    return {
+        "name": name,
+        "kind": kind,
+        "layer": None,
+        "joins": False,
+        "carried": "",
+        "gates": [],
+        "shape": "",
+        "link": "",
+        "parameters": 0,
+        "gives": gives,
+    }
+
+
 def _links(model: nn.Module) -> Iterator[tuple[str, str]]:
     """The layers of stacks that a link goes around, by path, and the link in words."""
     for path, stack in model.named_modules():

@@ -20,6 +20,7 @@ from ..run import check_model, is_batch_first
 from ..trace import Trace, trace
 from ..words import counted
 from .collect import MOST_STEPS, Curve, Traced, affordable_steps, collect, memory_curves, thin
+from .network import source_block
 from .page import render, write
 
 MOST_INPUTS, MOST_OUTPUTS = 32, 8
@@ -262,16 +263,6 @@ def _losses(losses: Sequence[float]) -> dict[str, Any]:
 
 
 def _input(width: int, x: Tensor) -> dict[str, Any]:
-    kind = "whole numbers" if _is_whole(x) else counted(width, "channel")
-    return {
-        "name": "x",
-        "kind": kind,
-        "layer": None,
-        "joins": False,
-        "carried": "",
-        "gates": [],
-        "shape": "",
-        "link": "",
-        "parameters": 0,
-        "gives": "" if _is_whole(x) else f"{width:,}",
-    }
+    if _is_whole(x):
+        return source_block("x", "whole numbers")
+    return source_block("x", counted(width, "channel"), gives=f"{width:,}")

@@ -2,21 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from deeplstm.errors import InputError
+from deeplstm.tasks.choices import Choices
 from deeplstm.tasks.text.config import TextData, TextModel
 from deeplstm.training.config import Training as Training
-from deeplstm.training.options import joined
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextConfig:
+class TextConfig(Choices):
     """The text, the network that reads it and how it is trained: the content of a text run's config.toml."""
 
     data: TextData = field(default_factory=TextData)
     model: TextModel = field(default_factory=TextModel)
     training: Training = field(default_factory=Training)
-
-    def require(self, what: str = "These options") -> None:
-        """InputError with every complaint about the choices, if there is one; `what` says where they come from."""
-        if complaints := [*self.data.check(), *self.model.check(), *self.training.check()]:
-            raise InputError(joined(f"{what} cannot be used", complaints))

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeplstm.errors import InputError
+from deeplstm.tasks.files import check_files
 from deeplstm.tasks.text.config import TextData
 from deeplstm.tasks.text.encoded import Encoded, Writer
-from deeplstm.tasks.text.files import Progress, check_files, progress_of_parts, read_bytes, read_text
+from deeplstm.tasks.text.files import Progress, progress_of_parts, read_bytes, read_text
 from deeplstm.tasks.text.vocabulary import (
     BYTES,
     CODE_POINTS,

@@ -5,24 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deeplstm.errors import InputError
+from deeplstm.tasks.files import unreadable
 
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is to do."""
 
 PIECE = 1 << 18
 """Bytes read at a time: what NumPy makes of them stays in the processor's cache."""
-
-
-def check_files(files: Sequence[Path]) -> None:
-    """Look at every file's kind and size, before hours are spent on the first of them.
-
-    Raises: InputError with all complaints, each naming its file.
-    """
-    complaints = [complaint for file in files if (complaint := _complaint(Path(file)))]
-    if not files:
-        complaints.append("No text file was given: name at least one.")
-    if complaints:
-        raise InputError(" ".join(complaints))
 
 
 def read_bytes(file: Path, progress: Progress | None = None) -> Iterator[bytes]:
@@ -37,7 +26,7 @@ def read_bytes(file: Path, progress: Progress | None = None) -> Iterator[bytes]:
                 if progress:
                     progress(done, total)
     except OSError as error:
-        raise InputError(_unreadable(file, error)) from error
+        raise InputError(unreadable(file, error)) from error
 
 
 def read_text(file: Path, progress: Progress | None = None) -> Iterator[str]:
@@ -77,20 +66,3 @@ def _decoded(file: Path, decoder: codecs.IncrementalDecoder, piece: bytes, done:
             f"{file} is not UTF-8 text ({error.reason} at byte {done - waiting + error.start:,}): "
             "convert it to UTF-8; a network trained with level=byte reads it as it is."
         ) from error
-
-
-def _complaint(file: Path) -> str | None:
-    try:
-        if file.is_dir():
-            return f"{file} is a folder, but a text file is expected: name the files in it."
-        if not file.stat().st_size:
-            reason = "is empty" if file.is_file() else "is not a regular file"
-            return f"{file} {reason}, but a text file is expected: give one with text in it."
-        with open(file, "rb"):
-            return None
-    except OSError as error:
-        return _unreadable(file, error)
-
-
-def _unreadable(file: Path, error: OSError) -> str:
-    return f"{file} cannot be read ({error.strerror}): check its name and permissions."

@@ -1,8 +1,6 @@
 """How well a network predicts a text."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deeplstm.errors import InputError
+from deeplstm.tasks.network.evaluating import evaluating
 from deeplstm.tasks.text.encoded import Tokens
 from deeplstm.tasks.text.files import Progress
 from deeplstm.tasks.text.vocabulary import Vocabulary
@@ -124,17 +123,3 @@ def _characters(ids: Tokens, vocabulary: Vocabulary) -> int:
         total += vocabulary.characters(piece, last)
         last = int(piece[-1])
     return total
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every module is in the mode it was in."""
-    training = [module for module in network.modules() if module.training]
-    if training:  # setting every mode takes as long as a step of a small network
-        network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True

@@ -7,7 +7,7 @@ from deeplstm.tasks.text.corpus import Split
 from deeplstm.tasks.text.metrics import evaluate, score_targets
 from deeplstm.tasks.text.model import TextNetwork
 from deeplstm.tasks.text.vocabulary import Vocabulary
-from deeplstm.tasks.text.windows import Windows
+from deeplstm.tasks.windows import Windows
 from deeplstm.training.problem import Loss, State
 
 UNITS = {"char": "characters", "word": "words", "byte": "bytes"}

@@ -1,6 +1,5 @@
 """A page about a text run: what its network does with a text, character by character."""
 
-import math
 import os
 import unicodedata
 from pathlib import Path
@@ -12,16 +11,16 @@ from numpy.typing import NDArray
 
 import deeplstm
 from deeplstm.errors import InputError
-from deeplstm.inspect.report.collect import MOST_STEPS, affordable_steps, collect, expectations, memory_curves, thin
+from deeplstm.inspect.report.collect import MOST_STEPS, affordable_steps, collect, expectations, memory_curves
+from deeplstm.inspect.report.network import source_block
 from deeplstm.inspect.words import counted
-from deeplstm.tasks.text.config import TextModel
+from deeplstm.tasks.files import check_files
+from deeplstm.tasks.page import described, loss_curves
 from deeplstm.tasks.text.encoded import Encoded
-from deeplstm.tasks.text.files import check_files, read_bytes, read_text
+from deeplstm.tasks.text.files import read_bytes, read_text
 from deeplstm.tasks.text.problem import UNITS, TextProblem
 from deeplstm.tasks.text.runs import load
 from deeplstm.tasks.text.vocabulary import BYTES, Vocabulary
-from deeplstm.training.loop import columns
-from deeplstm.training.metrics import MetricsFile, Row
 from deeplstm.training.run_folder import Run
 
 ROOM = {"char": 1, "word": 32, "byte": 1}
@@ -44,7 +43,7 @@ def report(
         raise InputError(f"steps={steps}, but a page shows from 1 to {MOST_STEPS:,}: give a number of these.")
     network, vocabulary, config = load(run)
     unit = UNITS[vocabulary.level].removesuffix("s")
-    losses, notes = _losses(Run.open(run), unit)
+    losses, notes = loss_curves(Run.open(run), TextProblem.metrics, f"nats per {unit}", f"nats a {unit}")
     begin = torch.tensor([[vocabulary.start]])  # a text begins behind a line end, here as in `generate`
     wanted = min(steps, affordable_steps(network, begin))
     ids, source, cut = _read(Run.open(run), text, vocabulary, wanted)
@@ -65,7 +64,7 @@ def report(
     count = data["steps"]["count"]
     cut = cut or count < len(ids)
     data["about"] = (
-        f"{_described(config.model)}, reading " + (f"the first {counted(count, unit)} of " if cut else "") + source
+        f"{described(config.model)}, reading " + (f"the first {counted(count, unit)} of " if cut else "") + source
     )
     data["notes"] += notes
     if cut and (text is not None or count < steps):
@@ -75,7 +74,7 @@ def report(
     probabilities = torch.softmax(seen.y[:count, 0].double(), dim=-1).numpy()  # y at step t is about step t + 1
     data["expected"] = expectations(probabilities, ids[:count].astype(np.int64), vocabulary.symbols)
     data["facts"] = _facts(network.parameter_counts(), losses, data["expected"]["p"], unit)
-    data["network"] = [_input(vocabulary, unit), *data["network"]]
+    data["network"] = [source_block(unit, f"one of {len(vocabulary):,}"), *data["network"]]
     return data
 
 
@@ -129,67 +128,9 @@ def _pieces(vocabulary: Vocabulary, ids: NDArray[Any]) -> list[str]:
     return [decoder([number]) or BYTES[number] for number in ids.tolist()]
 
 
-def _losses(run: Run, unit: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """The curves, None for a run that is shared without them; and what is to be said about what they leave out."""
-    if not run.metrics.exists():
-        return None, []
-    rows = MetricsFile(run.metrics, columns(TextProblem.metrics)).read()
-    train, valid = _finite(rows, "loss"), _finite(rows, "valid_loss")
-    notes = []
-    if lost := len(rows) - len(train) + sum("valid_loss" in row for row in rows) - len(valid):
-        what = counted(lost, "loss", "losses")
-        notes = [f"The curves leave out what is no finite number in {run.metrics.name}: {what}."]
-    if not train:
-        return None, notes
-    steps, losses = zip(*train, strict=True)
-    about = f"Training loss went from {losses[0]:.2f} to {losses[-1]:.2f} in {counted(steps[-1], 'step')}."
-    if valid:
-        step, best = min(valid, key=lambda point: point[1])
-        about += f" Validation is best at step {step:,}, with {best:.3f} nats a {unit}."
-    # the first steps fall from a height that would flatten everything of interest
-    top = max([*losses[len(losses) // 20 :], *(loss for _, loss in valid[:1])])
-    curves = {"train": _thinned(train), "valid": _thinned(valid)}
-    return {"about": about, "label": f"nats per {unit}", "top": top, **curves}, notes
-
-
-def _finite(rows: list[Row], name: str) -> list[tuple[float, float]]:
-    """Steps and the losses there, those that a curve can have."""
-    return [(row["step"], row[name]) for row in rows if math.isfinite(row.get(name, math.nan))]
-
-
-def _thinned(points: list[tuple[float, float]]) -> dict[str, list[float]]:
-    return {"x": thin([step for step, _ in points]), "y": thin([loss for _, loss in points])}
-
-
-def _described(model: TextModel) -> str:
-    names = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "highway": "highway"}
-    widths = model.cell_widths
-    layers = f"{len(widths)} layers" if len(widths) > 1 else "one layer"
-    size = f"{widths[0]:,}" if len(set(widths)) == 1 else ", ".join(f"{width:,}" for width in widths)
-    links = f", {model.skip} links" if model.skip != "none" else ""
-    units = "unit" if set(widths) == {1} else "units"
-    return f"{names[model.cell]}, {layers} of {size} {units}{links}"
-
-
 def _facts(counts: dict[str, int], losses: dict[str, Any] | None, p: list[float], unit: str) -> list[list[str]]:
     bits = float(np.mean(-np.log2(np.maximum(p, 1e-6))))
     facts = [["parameters", f"{counts['total']:,}"]]
     if losses and losses["valid"]["y"]:
-        facts.append(["best validation loss", f"{min(losses['valid']['y']):.3f} nats a {unit}"])
+        facts.append(["best validation loss", f"{min(losses['valid']['y']):.4g} nats a {unit}"])
     return [*facts, [f"this text, {counted(len(p), unit)}", f"{bits:.2f} bits a {unit}"]]
-
-
-def _input(vocabulary: Vocabulary, unit: str) -> dict[str, Any]:
-    kind = f"one of {len(vocabulary):,}"
-    return {
-        "name": unit,
-        "kind": kind,
-        "layer": None,
-        "joins": False,
-        "carried": "",
-        "gates": [],
-        "shape": "",
-        "link": "",
-        "parameters": 0,
-        "gives": "",
-    }

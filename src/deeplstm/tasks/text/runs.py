@@ -1,12 +1,11 @@
 """Training a network on text, from files to a run folder; going on with it; and using it."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from deeplstm.errors import InputError
+from deeplstm.tasks.runs import introduce, resumed
 from deeplstm.tasks.text.choices import TextConfig
 from deeplstm.tasks.text.corpus import Split, build_vocabulary, split, standard_library
 from deeplstm.tasks.text.encoded import Encoded
@@ -14,8 +13,8 @@ from deeplstm.tasks.text.metrics import Score, evaluate
 from deeplstm.tasks.text.model import TextNetwork, build
 from deeplstm.tasks.text.problem import TextProblem
 from deeplstm.tasks.text.vocabulary import Vocabulary
-from deeplstm.tasks.text.windows import Windows
 from deeplstm.tasks.text.writing import generate
+from deeplstm.tasks.windows import Windows
 from deeplstm.training.curves import draw_curves
 from deeplstm.training.files import write_atomic
 from deeplstm.training.fit import Fitting, Outcome
@@ -23,7 +22,6 @@ from deeplstm.training.loop import columns
 from deeplstm.training.metrics import MetricsFile
 from deeplstm.training.progress import display, showing
 from deeplstm.training.run_folder import Run
-from deeplstm.training.schedule import total_steps
 from deeplstm.training.surroundings import device, require_available, seeded, threads
 
 TASK = "text"
@@ -92,15 +90,9 @@ def resume(
     """
     run = Run.open(out)
     config = _choices(run)
-    changes = {"epochs": epochs, "steps": steps, "lr": lr}
-    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    if given:
-        if steps is None and epochs is not None:
-            given["steps"] = None  # or the steps chosen before would override the epochs
-        config = replace(config, training=replace(config.training, **given))
-        config.require()
-    elif run.sample.exists():
-        raise InputError(f"{out} is complete; to train it further, say how long in all: --epochs or --steps.")
+    training = resumed(config.training, run, run.sample, epochs=epochs, steps=steps, lr=lr)
+    config = replace(config, training=training)
+    config.require()
     return _train(run, config, resume=True, quiet=quiet)
 
 
@@ -144,16 +136,9 @@ def _train(run: Run, config: TextConfig, *, resume: bool, quiet: bool) -> Result
             run.write_config(TASK, config)  # a resumed run may have new choices
             run.sample.unlink(missing_ok=True)  # written last, it says that a run is complete
 
-        _introduce(run, config, problem, parts, display(quiet).say)
+        introduce(run, problem, options, (parts.train.tokens, parts.valid.tokens), display(quiet).say)
         outcome = fitting.run(begin)
         return _finish(run, config, problem, parts, outcome)
-
-
-def _introduce(run: Run, config: TextConfig, problem: TextProblem, parts: Split, say: Callable[[str], None]) -> None:
-    options, size = config.training, problem.network.parameter_counts()["total"]
-    steps = total_steps(options, len(problem.train))
-    say(f"{run.path}: {parts.train.tokens:,} {problem.unit} to train on, {parts.valid.tokens:,} to validate on")
-    say(f"{size:,} parameters, {steps:,} steps of {options.batch_size} x {options.window} {problem.unit}")
 
 
 def _encoded(run: Run, config: TextConfig, vocabulary: Vocabulary) -> Split:
@@ -177,6 +162,7 @@ def _finish(run: Run, config: TextConfig, problem: TextProblem, parts: Split, ou
         network.to("cpu").eval()
         pieces = generate(network, vocabulary, length=length, temperature=SAMPLE_TEMPERATURE, seed=options.seed)
         sample = "".join(pieces)
-    draw_curves(MetricsFile(run.metrics, columns(problem.metrics)).read(), run.curves, problem.unit)
+    label = f"nats per {problem.unit.removesuffix('s')}"
+    draw_curves(MetricsFile(run.metrics, columns(problem.metrics)).read(), run.curves, label)
     write_atomic(run.sample, sample.encode())
     return Result(run.path, outcome, trained, valid, test, network.parameter_counts(), problem.unit, sample)

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 
 from rich.console import Console
 from rich.table import Table
 
+from deeplstm.tasks.summary import facts
 from deeplstm.tasks.text.metrics import Score
 from deeplstm.tasks.text.runs import Result
 
@@ -19,7 +19,7 @@ def show(result: Result) -> None:
     console = Console()
     console.print()
     console.print(score_table(scores))
-    console.print(_facts(result))
+    console.print(facts(result.outcome, result.parameters, result.unit))
     # as they are: a console would take brackets for markup and turn tabs into spaces
     print(f"\n{visible(result.sample).rstrip()}\n")
     print(f"The run is in {result.run}: its curves in loss.png, this sample in sample.txt.")
@@ -38,18 +38,6 @@ def score_table(scores: Mapping[str, Score]) -> Table:
             f"{score.tokens:,}",
         )
         table.add_row(name, *values)
-    return table
-
-
-def _facts(result: Result) -> Table:
-    outcome, counts = result.outcome, result.parameters
-    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items() if name != "total")
-    ended = "" if outcome.reason == "complete" else ", stopped early: no better validation for a while"
-    table = Table.grid(padding=(0, 2))
-    table.add_row("parameters", f"{counts['total']:,} ({parts})")
-    table.add_row("steps", f"{outcome.steps:,}, best at {outcome.best_step:,}{ended}")
-    duration = timedelta(seconds=round(outcome.seconds))
-    table.add_row("speed", f"{outcome.targets_per_second:,.0f} {result.unit}/s, {duration} of training")
     return table
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import deeplstm
 from deeplstm.errors import InputError
-from deeplstm.tasks.text.metrics import evaluating
+from deeplstm.tasks.network.evaluating import evaluating
 from deeplstm.tasks.text.model import TextNetwork
 from deeplstm.tasks.text.vocabulary import Vocabulary
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeplstm.errors import InputError
-from deeplstm.tasks.text.windows import Windows
+from deeplstm.tasks.windows import Windows
 
 
 def test_two_streams_by_hand():
