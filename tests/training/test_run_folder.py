@@ -151,9 +151,7 @@ def test_weights_of_another_network(tmp_path: Path):
     with pytest.raises(InputError) as error:
         run.read_weights(network)
     first, *rest = str(error.value).splitlines()
-    assert first.startswith(
-        f"{run.weights} does not fit the network that config.toml and vocabulary.json describe, 4 times:"
-    )
+    assert first.startswith(f"{run.weights} does not fit the network that the run's other files describe, 4 times:")
     assert sorted(line.strip() for line in rest) == [
         "count is () int64 in place of () float32",
         "embedding.weight is (5, 3) float32 in place of (5, 4) float32",

@@ -11,6 +11,7 @@ from deeplstm.cli.arguments import SHOWN, exact_values
 from deeplstm.cli.bench import bench
 from deeplstm.cli.doctor import doctor
 from deeplstm.cli.evaluate import evaluate
+from deeplstm.cli.forecast import forecast
 from deeplstm.cli.generate import generate
 from deeplstm.cli.inspect import inspect
 from deeplstm.cli.resume import resume
@@ -32,7 +33,7 @@ def build_app() -> App:
     )
     # By name: the options of a network take longer to read than the rest of the help to show.
     app.command("deeplstm.cli.train:train", name="train", help="Train a network and keep it in a folder, its run.")
-    for command in (resume, generate, evaluate, inspect, bench, doctor):
+    for command in (resume, generate, forecast, evaluate, inspect, bench, doctor):
         app.command(command, config=[exact_values])
     return app
 

@@ -2,6 +2,7 @@
 
 import re
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -26,18 +27,26 @@ SHOWN = Parameter(negative_iterable=(), show_default=_shown)
 """Defaults as one would type them; no `--empty-...` twin for options that are lists."""
 
 
-def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill in what `--config FILE.toml` says, for every option that the command line leaves open."""
-    from deeplstm.tasks.text.choices import TextConfig
-    from deeplstm.training.options import from_table
-    from deeplstm.training.run_folder import config_table
+def config_file(task: str, kind: type) -> Callable[[App, tuple[str, ...], ArgumentCollection], None]:
+    """What fills in what `--config FILE.toml` says, for every option that the command line leaves open.
 
-    for argument in arguments:
-        if argument.name == "--config" and argument.tokens:
-            path = Path(argument.tokens[0].value)
-            table = config_table(path, "text", header_needed=False)
-            from_table(TextConfig, table, str(path))  # every mistake in the file, in one message
-            Dict(table, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
+    Args:
+        task: whose config the file is.
+        kind: its options.
+    """
+
+    def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        from deeplstm.training.options import from_table
+        from deeplstm.training.run_folder import config_table
+
+        for argument in arguments:
+            if argument.name == "--config" and argument.tokens:
+                path = Path(argument.tokens[0].value)
+                table = config_table(path, task, header_needed=False)
+                from_table(kind, table, str(path))  # every mistake in the file, in one message
+                Dict(table, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
+
+    return fill_in
 
 
 def exact_values(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -70,3 +79,12 @@ def _split(token: Token) -> list[Token]:
     if not token.value:
         return [token]
     return [token.evolve(value=value) for value in token.value.split(",") if value]
+
+
+def free_folder(wanted: Path) -> Path:
+    """`wanted` itself, or the first of `wanted-2`, `wanted-3`, ... that does not exist yet."""
+    path, number = wanted, 1
+    while path.exists():
+        number += 1
+        path = wanted.with_name(f"{wanted.name}-{number}")
+    return path

@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+from deeplstm.cli.tasks import task_of
+from deeplstm.errors import InputError
+
 
 def generate(
     run: Path,
@@ -18,7 +21,7 @@ def generate(
     Parameters
     ----------
     run:
-        Folder of the run.
+        Folder of a text run.
     prompt:
         How the text begins; it is written first.
     length:
@@ -30,6 +33,10 @@ def generate(
     seed:
         Makes the text the same every time.
     """
+    if (task := task_of(run)) != "text":
+        raise InputError(
+            f"{run} is a {task} run, which has no text to write. Use: deeplstm forecast, evaluate or inspect."
+        )
     from deeplstm.tasks.text.runs import load
     from deeplstm.tasks.text.summary import visible
     from deeplstm.tasks.text.writing import generate as pieces

@@ -1,16 +1,13 @@
 """`deeplstm inspect`: one page about a trained network."""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from deeplstm.cli.tasks import FILES, module_of, task_of
 from deeplstm.errors import InputError
-
-TASKS = {"text": ("deeplstm.tasks.text.report", "text")}
-"""Task of a run -> the module whose `report(run, file, steps=...)` makes the page's data; the option that names the file."""
 
 
 def inspect(
@@ -33,11 +30,11 @@ def inspect(
     text:
         Text file, UTF-8, to watch a text run read; none: its validation text.
     data:
-        Table, for a run that reads numbers. There are none yet: for a network of yours, deeplstm.report(model, x) in Python.
+        Table, CSV or Parquet, to watch a series run read; none: its validation rows.
     out:
         The page. None: report.html in the run's folder.
     steps:
-        Characters, words or bytes of the text, at most.
+        Characters, words or bytes of the text, or rows of the table, at most.
     overwrite:
         Replace the page if it exists.
     """
@@ -62,17 +59,15 @@ def inspect(
 
 def _reader(run: Path, **given: Path | None) -> tuple[Callable[..., dict[str, Any]], Path | None]:
     """What makes the page's data of a run of its task, and the file that this is to read."""
-    from deeplstm.training.run_folder import Run
-
-    task = Run.open(run).task
-    module, option = TASKS.get(task, TASKS["text"])  # which says what is wrong with a run of another
+    task = task_of(run)
+    option = FILES[task]
     for other, file in given.items():
         if other != option and file is not None:
             raise InputError(
                 f"{run} is a {task} run: give --{option} FILE in place of --{other} {file}. "
                 "A network of yours that reads numbers: deeplstm.report(model, x) in Python."
             )
-    return import_module(module).report, given[option]
+    return module_of(task, "report").report, given[option]
 
 
 def _check_free(run: Path, out: Path, overwrite: bool) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from deeplstm.cli.tasks import module_of, task_of
+
 
 def resume(
     run: Path,
@@ -21,7 +23,7 @@ def resume(
     run:
         Folder of the run.
     epochs:
-        New length of the whole training, in passes over the text.
+        New length of the whole training, in passes over the data.
     steps:
         New length of the whole training, in steps.
     lr:
@@ -29,10 +31,8 @@ def resume(
     quiet:
         Show nothing but errors.
     """
-    from deeplstm.tasks.text import runs as text
-    from deeplstm.tasks.text.summary import show
-
-    result = text.resume(run, epochs=epochs, steps=steps, lr=lr, quiet=quiet)
+    task = task_of(run)
+    result = module_of(task, "runs").resume(run, epochs=epochs, steps=steps, lr=lr, quiet=quiet)
     if not quiet:
-        show(result)
+        module_of(task, "summary").show(result)
     return 0

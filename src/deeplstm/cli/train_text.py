@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from deeplstm.cli.arguments import free_folder
 from deeplstm.tasks.text.choices import TextConfig
 from deeplstm.tasks.text.config import Level, TextData, TextModel
 from deeplstm.training.config import Training
@@ -57,12 +58,3 @@ def train_text(
     if not quiet:
         show(result)
     return 0
-
-
-def free_folder(wanted: Path) -> Path:
-    """`wanted` itself, or the first of `wanted-2`, `wanted-3`, ... that does not exist yet."""
-    path, number = wanted, 1
-    while path.exists():
-        number += 1
-        path = wanted.with_name(f"{wanted.name}-{number}")
-    return path

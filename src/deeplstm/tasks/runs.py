@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deeplstm.errors import InputError
 from deeplstm.training.config import Training
@@ -11,10 +11,10 @@ from deeplstm.training.problem import Problem
 from deeplstm.training.run_folder import Run
 from deeplstm.training.schedule import total_steps
 
+Kind = TypeVar("Kind", bound=Training)
 
-def resumed(
-    training: Training, run: Run, last: Path, *, epochs: float | None, steps: int | None, lr: float | None
-) -> Training:
+
+def resumed(training: Kind, run: Run, last: Path, *, epochs: float | None, steps: int | None, lr: float | None) -> Kind:
     """How a run is trained on: as before, but for what is given.
 
     Args:

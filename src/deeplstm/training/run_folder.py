@@ -2,11 +2,12 @@
 
     config.toml           every choice, defaults included       data/           the encoded training data
     weights.safetensors   the best weights so far               metrics.csv     a row for every few steps
-    vocabulary.json       (or the task's own)                   loss.png        the curves
-    resume.ckpt           all it takes to go on, bit for bit    sample.txt      (or the task's own)
+    resume.ckpt           all it takes to go on, bit for bit    loss.png        the curves
+    of a text:            vocabulary.json                       sample.txt, written last
+    of a series:          scaler.json                           predictions.png; scores.json, written last
 
-Config, weights and vocabulary are what there is to share. Reading any of it executes nothing: TOML, safetensors, JSON,
-and a checkpoint that may contain tensors and plain values only.
+Config, weights and vocabulary or scaler are what there is to share. Reading any of it executes nothing: TOML,
+safetensors, JSON, and a checkpoint that may contain tensors and plain values only.
 """
 
 import os
@@ -36,10 +37,13 @@ class Run:
         self.weights = path / "weights.safetensors"
         self.resume = path / "resume.ckpt"
         self.vocabulary = path / "vocabulary.json"
+        self.scaler = path / "scaler.json"
         self.data = path / "data"
         self.metrics = path / "metrics.csv"
         self.curves = path / "loss.png"
         self.sample = path / "sample.txt"
+        self.predictions = path / "predictions.png"
+        self.scores = path / "scores.json"
         self.tensorboard = path / "tensorboard"
 
     def __repr__(self) -> str:
@@ -118,8 +122,8 @@ class Run:
 
     @property
     def task(self) -> str:
-        """What the run was trained for, as its config says; "" where it does not."""
-        return str(read_toml(self.config).get("task", ""))
+        """What the run was trained for, as its config says; "" where it does not. InputError for another format."""
+        return str(_formatted(self.config, header_needed=True).get("task", ""))
 
     def write_config(self, task: str, config: Any) -> None:
         import tomli_w
@@ -160,15 +164,21 @@ class Run:
 
 def config_table(path: Path, task: str, *, header_needed: bool) -> dict[str, Any]:
     """The options in a config file of `task`, without its header (format and task), which is checked."""
+    table = _formatted(path, header_needed)
+    named = table.pop("task", None if header_needed else task)
+    if named != task:
+        raise InputError(f"{path} is of the task {named!r}; {task!r} was expected. Use the commands of that task.")
+    return table
+
+
+def _formatted(path: Path, header_needed: bool) -> dict[str, Any]:
+    """The content of a config file of a format that this version reads, without it."""
     table = read_toml(path)
     given = table.pop("format", None if header_needed else FORMAT)
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise InputError(f"{path} says format = {given!r}; format = {FORMAT} was expected. It is no run's config.toml.")
     if given > FORMAT:
         raise InputError(f"{path} has format {given}; this version reads up to {FORMAT}. Install a newer deeplstm.")
-    named = table.pop("task", None if header_needed else task)
-    if named != task:
-        raise InputError(f"{path} is of the task {named!r}; {task!r} was expected. Use the commands of that task.")
     return table
 
 
@@ -200,9 +210,7 @@ def load_tensors(network: "nn.Module", tensors: Mapping[str, "Tensor"], source: 
     import torch
 
     if differences := compare_tensors(network, tensors):
-        raise InputError(
-            joined(f"{source} does not fit the network that config.toml and vocabulary.json describe", differences)
-        )
+        raise InputError(joined(f"{source} does not fit the network that the run's other files describe", differences))
     with torch.no_grad():
         for name, tensor in named_tensors(network).items():
             tensor.copy_(tensors[name])

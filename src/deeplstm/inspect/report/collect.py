@@ -48,6 +48,8 @@ class Curve(NamedTuple):
     name: str
     kind: str
     values: NDArray[Any]
+    beside: str = ""
+    """Name of the curve that it is drawn over, as a prediction over what came; none: on its own."""
 
 
 def affordable_steps(model: nn.Module, x: Any) -> int:
@@ -69,6 +71,7 @@ def collect(
     about: str,
     unit: str,
     skip: int = 0,
+    first: int | None = None,
     text: Sequence[str] | None = None,
     curves: Sequence[Curve] | None = None,
     memory: dict[str, Any] | None = None,
@@ -86,6 +89,7 @@ def collect(
         title, about: the page's head.
         unit: what a step is: "character".
         skip: steps at the beginning that are not shown.
+        first: number of the first step that is shown; None: 1 in a text, else 0.
         text: the pieces as features see them, where the page shows them differently.
         curves: the numbers, where it is no text that was read: they stand in its place, and units are looked for that follow
             them instead of a text's features.
@@ -117,6 +121,7 @@ def collect(
         "steps": {
             "kind": "text" if curves is None else "numbers",
             "unit": unit,
+            "first": int(curves is None) if first is None else first,
             "count": steps,
             "pieces": list(pieces[:steps]),
         },
@@ -257,7 +262,11 @@ def _curves(traces: Traces, curves: Sequence[Curve], drawn: Sequence[list[float]
     moving = {name: (v - v.mean()) / v.std() for name, v in wide.items() if v.std() > 0}
     best = tracking(traces, moving)
     return [
-        {**_feature(curve.name, curve.name, values, *best.get(curve.name, ([], 0.0))), "kind": curve.kind}
+        {
+            **_feature(curve.name, curve.name, values, *best.get(curve.name, ([], 0.0))),
+            "kind": curve.kind,
+            "beside": curve.beside,
+        }
         for curve, values in zip(curves, drawn, strict=True)
     ]
 

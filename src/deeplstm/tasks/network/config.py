@@ -51,15 +51,15 @@ class Network(Cells):
     """Recurrent layers with depth wherever it is wanted, between what a task's network reads and its output layer."""
 
     dropout: float = 0.0
-    """Dropout on what the network reads (of a text its embedding), between layers and before the output, as
-    Zaremba et al. 2014; never on the carried state."""
+    """Dropout on what the first layer reads, between layers and before the output, as Zaremba et al. 2014; never
+    on the carried state."""
     variational: bool = False
     """Draw each dropout mask once per window and keep it over time, as Gal & Ghahramani 2016."""
     skip: Literal["none", "residual", "dense", "highway"] = "none"
     """Links across layers: each adds its input (residual), mixes it in by a learned gate (highway), or reads
     the outputs of all layers before it (dense). Residual and highway act on layers that keep their width."""
     before: tuple[int, ...] = ()
-    """Sizes of hidden layers between what the network reads (of a text its embedding) and the first cell."""
+    """Sizes of hidden layers before the first cell."""
     after: tuple[int, ...] = ()
     """Sizes of hidden layers between the last cell and the output layer."""
     between: tuple[int, ...] = ()

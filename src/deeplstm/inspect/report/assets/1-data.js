@@ -62,7 +62,7 @@ const SPOKEN = { " ": "blank", "\n": "line end", "\t": "tab" };
 const spoken = (symbol) => SPOKEN[symbol] ?? symbol;
 const percent = (share) => (share >= 0.0995 ? `${(100 * share).toFixed(0)} %` : share >= 0.0005 ? `${(100 * share).toFixed(1)} %` : "< 0.1 %");
 // A step's number, a text's counted from 1; and what it is called besides: its symbol, its time, or nothing.
-const numberOf = (step) => (isText ? step + 1 : step).toLocaleString("en");
+const numberOf = (step) => (step + data.steps.first).toLocaleString("en");
 const calledHere = (step) => (data.steps.pieces.length ? ` (${named(data.steps.pieces[step])})` : "");
 const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const signed = (value) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(2);

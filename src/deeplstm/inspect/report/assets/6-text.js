@@ -135,12 +135,12 @@ function hereInNumbers() {
   });
   return (n) => {
     byId("here-title").textContent = `${noun} ${numberOf(n)}`;
-    byId("here-about").textContent = pieces[n] ?? `${noun}s are 0 to ${(count - 1).toLocaleString("en")}`;
+    byId("here-about").textContent = pieces[n] ?? `${noun}s are ${numberOf(0)} to ${numberOf(count - 1)}`;
     for (const { all, rows } of tables) rows.forEach((row, k) => {
       const { name, values, extent: [low, high], digits } = all[k];
       fillBar(row, name, 0, high > low ? (values[n] - low) / (high - low) : 0, written(values[n], digits));
     });
     const followed = data.features.find((one) => one.name === state.feature) ?? data.features[0];
-    return { step: `${n}${pieces[n] ? `, ${pieces[n]}` : ""}`, what: `${followed.name} ${written(followed.values[n], digitsOf(followed))}` };
+    return { step: `${numberOf(n)}${pieces[n] ? `, ${pieces[n]}` : ""}`, what: `${followed.name} ${written(followed.values[n], digitsOf(followed))}` };
   };
 }

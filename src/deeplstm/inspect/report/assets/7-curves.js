@@ -27,7 +27,11 @@ function rangeChoice(select) {
 
 function curves() {
   const holder = byId("curves"), scroll = holder.parentElement, [paint, ink, mark, axis] = ["curves-colour", "curves-lines", "curves-mark", "curves-axis"].map(byId);
-  const lanes = data.features.map((one) => ({ ...one, extent: extent(one.values), digits: digitsOf(one) }));
+  const lanes = data.features.filter((one) => !one.beside).map((one) => {
+    const all = [one, ...data.features.filter(({ beside }) => beside === one.name)]; // what was expected is drawn over what came
+    return { ...one, all, extent: extent(all.flatMap(({ values }) => values)), digits: digitsOf(one) };
+  });
+  const isChosen = ({ name }) => name === state.feature;
   const height = between(44, Math.floor(420 / lanes.length), 130), gap = 3;
   holder.style.height = `${height * lanes.length - gap}px`;
   const range = byId("curves-range");
@@ -60,14 +64,16 @@ function curves() {
     const { context, width } = sized(ink), [from, steps] = spanOf(state.range, state.step), wide = width / steps;
     range.value = state.range;
     lanes.forEach((lane, n) => {
-      const of = y(lane, n), chosen = lane.name === state.feature;
-      context.strokeStyle = colours.ink;
-      context.lineWidth = chosen ? 2.4 : 1.4;
-      context.lineJoin = "round";
-      context.setLineDash(lane.kind === "output" ? [6, 3] : []);
-      context.beginPath();
-      for (let k = 0; k < steps; k++) context.lineTo((k + 0.5) * wide, of(lane.values[from + k]));
-      context.stroke();
+      const of = y(lane, n);
+      for (const one of lane.all) {
+        context.strokeStyle = one.beside ? colours.accent : colours.ink;
+        context.lineWidth = isChosen(one) ? 2.4 : 1.4;
+        context.lineJoin = "round";
+        context.setLineDash(one.kind === "output" ? [6, 3] : []);
+        context.beginPath();
+        for (let k = 0; k < steps; k++) context.lineTo((k + 0.5) * wide, of(one.values[from + k]));
+        context.stroke();
+      }
     });
     context.setLineDash([]);
     const { context: under, width: along } = sized(axis);
@@ -84,8 +90,12 @@ function curves() {
     context.strokeRect(x - Math.max(wide, 3) / 2, -2, Math.max(wide, 3), whole + 4);
     context.globalAlpha = 1;
     lanes.forEach((lane, n) => {
-      const value = lane.values[state.step], words = `${lane.name}  ${written(value, lane.digits)}`, chosen = lane.name === state.feature;
-      context.beginPath(); context.arc(x, y(lane, n)(value), 3, 0, 7); context.fill();
+      const of = y(lane, n), chosen = lane.all.some(isChosen);
+      const words = lane.all.map(({ name, values }, k) => `${k ? "predicted" : name}  ${written(values[state.step], lane.digits)}`).join("   ");
+      for (const one of lane.all) {
+        context.fillStyle = one.beside ? colours.accent : colours.ink;
+        context.beginPath(); context.arc(x, of(one.values[state.step]), 3, 0, 7); context.fill();
+      }
       context.font = `${chosen ? 700 : 500} 12px system-ui, sans-serif`;
       const long = Math.min(context.measureText(words).width, width - 20), left = x < long + 24 ? width - long - 14 : 4;
       context.fillStyle = colours.card;
@@ -104,10 +114,10 @@ function curves() {
   });
 }
 
-// Numbers of steps, or their times, below a drawing of them: as many as have room, each under its step. A text's are counted from 1.
+// Numbers of steps, or their times, below a drawing of them: as many as have room, each under its step.
 function timeTicks(context, from, steps, wide, left, right, y) {
-  const { pieces } = data.steps, last = from + steps - 1, first = isText ? 1 : 0;
-  const name = (n) => (isText ? numberOf(n) : pieces[n] ?? String(n)), room = 26 + context.measureText([from, last].map(name).sort((a, b) => b.length - a.length)[0]).width;
+  const { pieces, first } = data.steps, last = from + steps - 1;
+  const name = (n) => (isText ? numberOf(n) : pieces[n] ?? String(n + first)), room = 26 + context.measureText([from, last].map(name).sort((a, b) => b.length - a.length)[0]).width;
   const shown = steps > 1 ? ticks(from + first, last + first, Math.max(1, Math.floor((right - left) / room))).filter(Number.isInteger).map((n) => n - first) : [from];
   context.textAlign = "center";
   for (const n of shown) {

@@ -1,0 +1,14 @@
+from .choices import SeriesConfig as SeriesConfig
+from .config import SeriesData as SeriesData
+from .config import SeriesModel as SeriesModel
+from .config import SeriesTraining as SeriesTraining
+from .forecasting import forecast as forecast
+from .metrics import Score as Score
+from .metrics import evaluate as evaluate
+from .runs import Result as Result
+from .runs import load as load
+from .runs import resume as resume
+from .runs import train as train
+from .scaler import Scaler as Scaler
+from .table import Table as Table
+from .table import read_table as read_table
