@@ -11,13 +11,13 @@ from deeplstm.training.metrics import MetricsFile, Row
 from deeplstm.training.run_folder import Run
 
 
-def loss_curves(run: Run, metrics: tuple[str, ...], label: str, what: str) -> tuple[dict[str, Any] | None, list[str]]:
+def loss_curves(run: Run, metrics: tuple[str, ...], label: str, words: str) -> tuple[dict[str, Any] | None, list[str]]:
     """The curves, None for a run that is shared without them; and what is to be said about what they leave out.
 
     Args:
         metrics: what the task's problem measures.
         label: of the axis.
-        what: what a loss is a number of, behind one: "nats a character".
+        words: for a loss in a sentence: "{} nats a character".
     """
     if not run.metrics.exists():
         return None, []
@@ -33,7 +33,7 @@ def loss_curves(run: Run, metrics: tuple[str, ...], label: str, what: str) -> tu
     about = f"Training loss went from {losses[0]:.3g} to {losses[-1]:.3g} in {counted(steps[-1], 'step')}."
     if valid:
         step, best = min(valid, key=lambda point: point[1])
-        about += f" Validation is best at step {step:,}, with {best:.4g} {what}."
+        about += f" Validation is best at step {step:,}, with {words.format(f'{best:.4g}')}."
     # the first steps fall from a height that would flatten everything of interest
     top = max([*losses[len(losses) // 20 :], *(loss for _, loss in valid[:1])])
     curves = {"train": _thinned(train), "valid": _thinned(valid)}

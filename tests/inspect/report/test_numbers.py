@@ -114,7 +114,7 @@ def test_what_is_shown_is_what_the_model_did(name: str, page: Path):
     data = data_in(page)
     row = x[1:] if x.shape[0] == 2 else x[:, 1:]
     seen = trace(Recurrent(model) if name == "a cell" else model.eval(), row)
-    assert data["steps"] == {"kind": "numbers", "unit": "step", "count": 30, "pieces": []}
+    assert data["steps"] == {"kind": "numbers", "unit": "step", "first": 0, "count": 30, "pieces": []}
     assert [layer["name"] for layer in data["trace"]["layers"]] == list(seen)
     for layer in data["trace"]["layers"]:
         assert [value["name"] for value in layer["values"]] == list(seen[layer["name"]])

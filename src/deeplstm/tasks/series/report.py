@@ -1,6 +1,7 @@
 """A page about a series run: what its network does with a table, row by row."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def report(
     if not 1 <= steps <= MOST_STEPS:
         raise InputError(f"steps={steps}, but a page shows from 1 to {MOST_STEPS:,}: give a number of these.")
     network, scaler, config = load(run)
-    losses, notes = loss_curves(Run.open(run), SeriesProblem.metrics, LOSS, "squared standard deviations")
+    losses, notes = loss_curves(Run.open(run), SeriesProblem.metrics, LOSS, "a mean squared error of {}")
     rows, source = _read(Run.open(run), table, scaler)
     wanted = min(steps, len(rows) - 1, affordable_steps(network, torch.from_numpy(np.array(rows[:2]))[:, None]))
     shown = np.array(rows[: wanted + 1])
@@ -91,36 +92,37 @@ def _read(run: Run, table: str | os.PathLike[str] | None, scaler: Scaler) -> tup
 
 
 def _curves(scaler: Scaler, rows: Rows, predicted: NDArray[np.float32]) -> tuple[list[Curve], list[str]]:
-    """Columns in their own units, targets before others, each with what was predicted; and what is left out."""
-    room = max(1, min(MOST_INPUTS, MOST_NUMBERS // max(1, len(rows))) // 2)
+    """Columns in their own units, each target with what was predicted over it; and what there is no room for, in words."""
+    targets, names = list(scaler.targets), scaler.names
+    others = [n for n in range(len(names)) if n not in targets]
+    most_outputs = min(MOST_OUTPUTS, len(targets))
+    most_inputs = max(1, min(MOST_INPUTS, MOST_NUMBERS // len(rows) - most_outputs))
+    drawn = sorted([*targets, *others][:most_inputs])
     own, expected = scaler.own_columns(rows), scaler.own(predicted)
-    targets = list(scaler.targets)
-    others = [n for n in range(len(scaler.columns)) if n not in targets]
-    drawn = sorted((targets + others)[: max(room, 1)])
-    pairs = targets[:MOST_OUTPUTS]
-    names = set(scaler.names)
-    curves = [Curve(scaler.names[n], "input", own[:, n]) for n in drawn]
-    for place, n in enumerate(targets):
-        if n in pairs and n in drawn:
-            name = f"{scaler.names[n]}, predicted"
-            while name in names:
-                name += "'"
-            curves.append(Curve(name, "output", expected[:, place], beside=scaler.names[n]))
+    curves = [Curve(names[n], "input", own[:, n]) for n in drawn]
+    pairs = [(place, n) for place, n in enumerate(targets) if n in drawn][:most_outputs]
+    curves += [
+        Curve(_free(f"{names[n]}, predicted", names), "output", expected[:, place], names[n]) for place, n in pairs
+    ]
     notes = []
-    if len(drawn) < len(own.T):
-        notes.append(f"Of {counted(len(own.T), 'column')} {len(drawn):,} are shown as curves.")
-    if (both := sum(curve.kind == "output" for curve in curves)) < len(targets):
-        notes.append(f"Of {counted(len(targets), 'target')} {both:,} are shown with what was predicted.")
+    if len(drawn) < len(names):
+        notes.append(f"Of {counted(len(names), 'column')} {len(drawn):,} are shown as curves.")
+    if len(pairs) < len(targets):
+        notes.append(f"Of {counted(len(targets), 'target')} {len(pairs):,} are shown with what was predicted.")
     return curves, notes
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    return name if name not in taken else _free(f"{name}'", taken)
 
 
 def _facts(counts: dict[str, int], losses: dict[str, Any] | None, score: Score, validation: bool) -> list[list[str]]:
     facts = [["parameters", f"{counts['total']:,}"]]
     if losses and losses["valid"]["y"]:
         facts.append(["best validation loss", f"{min(losses['valid']['y']):.4g}"])
-    name = "these" if validation else "this table's"
+    which = "these" if validation else "this table's"
     return [
         *facts,
-        [f"{name} {counted(score.rows, 'row')}, squared error", f"{score.mse:.4g}"],
+        [f"squared error of {which} {counted(score.rows, 'row')}", f"{score.mse:.4g}"],
         ['saying "as in the row before"', f"{score.naive_mse:.4g}"],
     ]

@@ -99,8 +99,9 @@ class Scaler:
         means, deviations = _both(self.columns)
         with np.errstate(over="ignore", invalid="ignore"):
             standard = ((own.astype(np.float64) - means) / deviations).astype(np.float32)
-        if not (finite := np.isfinite(standard).all(axis=0)).all():
-            names = ", ".join(name for name, fine in zip(self.names, finite, strict=True) if not fine)
+        finite = np.isfinite(standard)
+        if not finite.all():
+            names = ", ".join(name for n, name in enumerate(self.names) if not finite[:, n].all())
             raise InputError(
                 f"The numbers of {names} are NaN, infinite, or too far from those that the network was trained on for float32: "
                 "give a table like that one."

@@ -46,9 +46,9 @@ def target_table(score: Score) -> Table:
 def _table(first: str, *others: str) -> Table:
     caption = 'as before: what saying "as in the row before" comes to'
     table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, overflow="fold")  # a long path, before a number that is cut
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 

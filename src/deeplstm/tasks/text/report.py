@@ -43,7 +43,7 @@ def report(
         raise InputError(f"steps={steps}, but a page shows from 1 to {MOST_STEPS:,}: give a number of these.")
     network, vocabulary, config = load(run)
     unit = UNITS[vocabulary.level].removesuffix("s")
-    losses, notes = loss_curves(Run.open(run), TextProblem.metrics, f"nats per {unit}", f"nats a {unit}")
+    losses, notes = loss_curves(Run.open(run), TextProblem.metrics, f"nats per {unit}", f"{{}} nats a {unit}")
     begin = torch.tensor([[vocabulary.start]])  # a text begins behind a line end, here as in `generate`
     wanted = min(steps, affordable_steps(network, begin))
     ids, source, cut = _read(Run.open(run), text, vocabulary, wanted)

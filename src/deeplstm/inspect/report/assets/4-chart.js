@@ -47,7 +47,10 @@ function lines(canvas, series, options) {
     context.fillText(short(t), box.left - 7, py(t));
   }
   context.textAlign = "center";
-  for (const t of ticks(x0, x1, Math.max(4, width / 130))) context.fillText(short(t), px(t), box.bottom + 12);
+  for (const t of ticks(x0, x1, Math.max(4, width / 130))) {
+    const half = context.measureText(short(t)).width / 2;
+    context.fillText(short(t), Math.min(px(t), width - half - 1), box.bottom + 12);
+  }
   context.fillText(options.xLabel, (box.left + box.right) / 2, height - 9);
   context.textAlign = "left";
   context.fillText(options.yLabel, 4, 9);

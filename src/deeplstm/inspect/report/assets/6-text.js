@@ -137,8 +137,8 @@ function hereInNumbers() {
     byId("here-title").textContent = `${noun} ${numberOf(n)}`;
     byId("here-about").textContent = pieces[n] ?? `${noun}s are ${numberOf(0)} to ${numberOf(count - 1)}`;
     for (const { all, rows } of tables) rows.forEach((row, k) => {
-      const { name, values, extent: [low, high], digits } = all[k];
-      fillBar(row, name, 0, high > low ? (values[n] - low) / (high - low) : 0, written(values[n], digits));
+      const { name, beside, values, extent: [low, high], digits } = all[k];
+      fillBar(row, beside || name, 0, high > low ? (values[n] - low) / (high - low) : 0, written(values[n], digits));
     });
     const followed = data.features.find((one) => one.name === state.feature) ?? data.features[0];
     return { step: `${numberOf(n)}${pieces[n] ? `, ${pieces[n]}` : ""}`, what: `${followed.name} ${written(followed.values[n], digitsOf(followed))}` };

@@ -65,15 +65,15 @@ function curves() {
     range.value = state.range;
     lanes.forEach((lane, n) => {
       const of = y(lane, n);
-      for (const one of lane.all) {
-        context.strokeStyle = one.beside ? colours.accent : colours.ink;
-        context.lineWidth = isChosen(one) ? 2.4 : 1.4;
-        context.lineJoin = "round";
-        context.setLineDash(one.kind === "output" ? [6, 3] : []);
+      const stroke = ({ values }, colour, lineWidth, dashes) => {
+        Object.assign(context, { strokeStyle: colour, lineWidth, lineJoin: "round" });
+        context.setLineDash(dashes);
         context.beginPath();
-        for (let k = 0; k < steps; k++) context.lineTo((k + 0.5) * wide, of(one.values[from + k]));
+        for (let k = 0; k < steps; k++) context.lineTo((k + 0.5) * wide, of(values[from + k]));
         context.stroke();
-      }
+      };
+      for (const one of lane.all) if (one.beside) stroke(one, colours.card, 4, []); // so that it is seen on any colour
+      for (const one of lane.all) stroke(one, one.beside ? colours.accent : colours.ink, isChosen(one) ? 2.4 : 1.4, one.kind === "output" ? [6, 3] : []);
     });
     context.setLineDash([]);
     const { context: under, width: along } = sized(axis);
