@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cli.small import SHORT, SMALL, TEXT
+from cli.small import SHORT, SMALL, TABLE, TEXT
 from deeplstm.cli import main
 
 
@@ -49,3 +49,24 @@ def trained(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of it to damage."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    path.write_text(TABLE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_series(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of six steps on a table; not to be changed."""
+    out = tmp_path_factory.mktemp("trained") / "series"
+    assert main(["train", "series", str(table), "--out", str(out), "--quiet", *SMALL, *SHORT]) == 0
+    return out
+
+
+@pytest.fixture
+def series(trained_series: Path, tmp_path: Path) -> Path:
+    """A copy of it to damage."""
+    return Path(shutil.copytree(trained_series, tmp_path / "series"))

@@ -33,6 +33,8 @@ def fails(said, *parts: str) -> str:
     [
         (["trian"], ['Unknown command "trian". Did you mean "train"?']),
         (["train", "txt"], ['Unknown command "txt". Did you mean "text"?']),
+        (["train", "series"], ["requires an argument"]),
+        (["forecast", "no-run", "a.csv"], ["--steps", "requires an argument"]),
         (["train", "text", "--model.layrs", "3"], ["Unknown option: --model.layrs. Did you mean --model.layers?"]),
         (["train", "text", "--traning.lr", "3"], ["Unknown option: --traning.lr. Did you mean --training.lr?"]),
         (["train", "text", "--model.skip", "residul"], ["residul", 'Did you mean "residual"?']),

@@ -11,13 +11,15 @@ import pytest
 
 import deeplstm
 
-HEAVY = {"torch", "lightning", "numpy", "matplotlib", "safetensors"}
+HEAVY = {"torch", "lightning", "numpy", "matplotlib", "safetensors", "polars"}
 
 
-@pytest.mark.parametrize("tokens", [["--help"], ["--version"], ["train", "text", "--help"], ["resume", "--help"]])
-def test_answers_without_torch(tokens: list[str]):
+@pytest.mark.parametrize(
+    "command", ["--help", "--version", "train text --help", "train series --help", "resume --help"]
+)
+def test_answers_without_torch(command: str):
     code = "import sys; from deeplstm.cli import main; main(sys.argv[1:]); print(*sys.modules, sep=',')"
-    output = subprocess.check_output([sys.executable, "-c", code, *tokens], text=True)
+    output = subprocess.check_output([sys.executable, "-c", code, *command.split()], text=True)
     assert not HEAVY & set(output.splitlines()[-1].split(","))
 
 
@@ -38,21 +40,23 @@ def test_help_takes_less_than_half_a_second():
 def test_help_names_every_command(deeplstm):
     status, out, _ = deeplstm("--help")
     assert status == 0
-    for command in ("train", "resume", "generate", "evaluate"):
+    for command in ("train", "resume", "generate", "forecast", "evaluate", "inspect"):
         assert command in out
 
 
-def test_every_choice_is_an_option(deeplstm):
+@pytest.mark.parametrize("task", ["text", "series"])
+def test_every_choice_is_an_option(task: str, deeplstm):
     from dataclasses import fields
 
-    from deeplstm.tasks.text.config import TextData, TextModel
-    from deeplstm.training.config import Training
+    from deeplstm.tasks.series.choices import SeriesConfig
+    from deeplstm.tasks.text.choices import TextConfig
 
-    status, out, _ = deeplstm("train", "text", "--help")
+    status, out, _ = deeplstm("train", task, "--help")
     assert status == 0
-    for prefix, kind in (("data", TextData), ("model", TextModel), ("training", Training)):
-        for field in fields(kind):
-            assert f"--{prefix}.{field.name.replace('_', '-')} " in out
+    config = {"text": TextConfig, "series": SeriesConfig}[task]()
+    for section in fields(config):
+        for field in fields(getattr(config, section.name)):
+            assert f"--{section.name}.{field.name.replace('_', '-')} " in out
 
 
 def test_version(deeplstm):

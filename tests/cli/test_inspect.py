@@ -65,7 +65,8 @@ def test_a_table_is_nothing_for_a_text_run(deeplstm, trained: Path):
 def test_a_run_of_another_task(deeplstm, run: Path):
     config = run / "config.toml"
     config.write_text(config.read_text().replace('task = "text"', 'task = "weather"'))
-    fails(deeplstm("inspect", run), "is of the task 'weather'; 'text' was expected")
+    for command in ("inspect", "resume", "generate"):
+        fails(deeplstm(command, run), f"{config} is of the task 'weather'; this version has text and series.")
 
 
 def test_a_megabyte_of_text_is_cut_with_a_word_about_it(deeplstm, trained: Path):
