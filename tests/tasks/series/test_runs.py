@@ -136,6 +136,19 @@ def test_a_complete_run_goes_on_where_more_is_asked_for(table: Path, tmp_path: P
     assert load(tmp_path / "run")[2].training.steps == 9
 
 
+def test_a_run_that_goes_on_is_not_complete_until_it_is(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train(table, tmp_path / "run", config(), quiet=True)
+
+    def crashing(*args: Any) -> Any:
+        raise RuntimeError("crash")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SeriesProblem, "loss", crashing)
+        with pytest.raises(RuntimeError, match="crash"):
+            resume(tmp_path / "run", steps=9, quiet=True)
+    assert resume(tmp_path / "run", quiet=True).outcome.steps == 9  # which a complete run would refuse
+
+
 def test_the_sum_over_time_is_a_loss_too(table: Path, tmp_path: Path):
     result = train(table, tmp_path / "run", config(loss="sum-over-time", carry_state=False), quiet=True)
     assert result.valid.mse < result.valid.naive_mse * 1.1
