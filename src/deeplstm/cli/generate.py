@@ -37,8 +37,8 @@ def generate(
         raise InputError(
             f"{run} is a {task} run, which has no text to write. Use: deeplstm forecast, evaluate or inspect."
         )
+    from deeplstm.tasks.summary import visible
     from deeplstm.tasks.text.runs import load
-    from deeplstm.tasks.text.summary import visible
     from deeplstm.tasks.text.writing import generate as pieces
     from deeplstm.training.surroundings import threads
 

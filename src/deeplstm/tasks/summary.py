@@ -1,5 +1,6 @@
 """What any training came to, for people to read."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -23,3 +24,10 @@ def facts(outcome: Outcome, counts: Mapping[str, int], unit: str) -> Table:
     duration = timedelta(seconds=round(outcome.seconds))
     table.add_row("speed", f"{outcome.targets_per_second:,.0f} {unit}/s, {duration} of training")
     return table
+
+
+def visible(text: str) -> str:
+    """Text for a terminal: a network may well write control characters, and a table have some in its names, which a terminal
+    would obey.
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from deeplstm.errors import InputError
 from deeplstm.tasks.series import (
@@ -22,6 +23,7 @@ from deeplstm.tasks.series import (
 from deeplstm.tasks.series.problem import SeriesProblem
 from deeplstm.tasks.series.rows import load_rows, split
 from deeplstm.tasks.series.scaler import Scaler
+from deeplstm.tasks.series.summary import target_table
 from tasks.series.tables import wave, write
 from training.toys import assert_same_run
 
@@ -160,6 +162,19 @@ def test_left_out_columns_are_said(table: Path, tmp_path: Path, capfd: pytest.Ca
     assert out == ""
     assert f"{table}: column 'day' is left out: line 2 is 'day 0', no number\n" in err
     assert "1,080 rows to train on, 120 to validate on" in err
+
+
+def test_names_of_any_kind(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    names = ["温度", "</script>", "$x_1$", "[red]a", "\x1b[31mred", "a very long name that goes on and on"]
+    lines = [",".join(map(str, row)) for row in np.random.default_rng(0).normal(size=(80, len(names)))]
+    (tmp_path / "my.csv").write_text("\n".join([",".join(names), *lines]) + "\n", encoding="utf-8")
+    result = train(tmp_path / "my.csv", tmp_path / "run", config(batch_size=2), quiet=True)
+    assert [target.name for target in result.valid.targets] == names
+    Console().print(target_table(result.valid))
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "\x1b" not in out
+    assert "[red]a" in out
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """predictions.png: the end of the validation rows, with what the network predicted for each of them."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from deeplstm.tasks.network.evaluating import evaluating
 from deeplstm.tasks.series.metrics import Rows
 from deeplstm.tasks.series.model import SeriesNetwork
 from deeplstm.tasks.series.scaler import Scaler
+from deeplstm.tasks.summary import visible
 from deeplstm.training.files import write_atomic
 
 ROWS = 200
@@ -39,7 +41,8 @@ def draw_predictions(network: SeriesNetwork, rows: Rows, scaler: Scaler, path: P
     for n, (axes, column) in enumerate(zip(panels, scaler.target_columns, strict=False)):
         axes.plot(numbers, true[:, n], color="#9db4c8", linewidth=2.2, label="true")
         axes.plot(numbers, expected[:, n], color="#c2452d", linewidth=1.0, label="predicted from the rows before")
-        axes.set_ylabel(column.name if len(column.name) <= 20 else column.name[:20] + "…", parse_math=False)
+        name = visible(column.name)
+        axes.set_ylabel(name if len(name) <= 20 else name[:20] + "…", parse_math=False)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
     left_out = len(scaler.targets) - count
@@ -49,5 +52,7 @@ def draw_predictions(network: SeriesNetwork, rows: Rows, scaler: Scaler, path: P
     panels[-1].set_xlabel("validation row")
     panels[-1].xaxis.set_major_formatter("{x:,.0f}")
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a name that the font cannot write: it has boxes for it
+        figure.savefig(image, format="png", dpi=120)
     write_atomic(path, image.getvalue())

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from deeplstm.tasks.series.metrics import Score
 from deeplstm.tasks.series.runs import Result
-from deeplstm.tasks.summary import facts
+from deeplstm.tasks.summary import facts, visible
 
 
 def show(result: Result) -> None:
@@ -30,7 +30,7 @@ def score_table(scores: Mapping[str, Score]) -> Table:
     table = _table("table", "mse", "as before", "of it", "mae", "as before", "rows")
     for name, score in scores.items():
         squared = f"{score.mse:.4g}", f"{score.naive_mse:.4g}", _share(score.share)
-        table.add_row(escape(name), *squared, f"{score.mae:.4g}", f"{score.naive_mae:.4g}", f"{score.rows:,}")
+        table.add_row(escape(visible(name)), *squared, f"{score.mae:.4g}", f"{score.naive_mae:.4g}", f"{score.rows:,}")
     return table
 
 
@@ -39,7 +39,7 @@ def target_table(score: Score) -> Table:
     table = _table("target", "mse", "as before", "of it", "mae, own unit", "as before")
     for one in score.targets:
         squared = f"{one.mse:.4g}", f"{one.naive_mse:.4g}", _share(one.share)
-        table.add_row(escape(one.name), *squared, f"{one.own_mae:.4g}", f"{one.own_naive_mae:.4g}")
+        table.add_row(escape(visible(one.name)), *squared, f"{one.own_mae:.4g}", f"{one.own_naive_mae:.4g}")
     return table
 
 

@@ -1,12 +1,11 @@
 """What a training on text came to, for people to read."""
 
-import re
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
-from deeplstm.tasks.summary import facts
+from deeplstm.tasks.summary import facts, visible
 from deeplstm.tasks.text.metrics import Score
 from deeplstm.tasks.text.runs import Result
 
@@ -39,8 +38,3 @@ def score_table(scores: Mapping[str, Score]) -> Table:
         )
         table.add_row(name, *values)
     return table
-
-
-def visible(text: str) -> str:
-    """Text for a terminal: a network may well write control characters, which a terminal would obey."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
