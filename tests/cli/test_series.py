@@ -61,6 +61,13 @@ def test_options_and_a_config_file_reach_the_run(deeplstm, table: Path, series: 
     )
 
 
+def test_a_name_with_a_comma_comes_from_a_file(deeplstm):
+    Path("my.csv").write_text('"a, b",c\n' + "1,2\n3,4\n" * 50)
+    Path("my.toml").write_text('[data]\ncolumns = ["a, b"]\n')
+    assert deeplstm("train", "series", "my.csv", "--config", "my.toml", "--out", "run", *SMALL, *SHORT).status == 0
+    assert [column["name"] for column in json.loads(Path("run/scaler.json").read_text())["columns"]] == ["a, b"]
+
+
 def test_resume_longer(deeplstm, series: Path):
     fails(deeplstm("resume", series), "series is complete", "--epochs or --steps")
     status, out, _ = deeplstm("resume", series, "--steps", 9)

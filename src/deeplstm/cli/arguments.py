@@ -76,7 +76,7 @@ def _parts(kind: Any) -> set[Any]:
 
 
 def _split(token: Token) -> list[Token]:
-    if not token.value:
+    if not token.value or token.source != "cli":  # a file has lists of its own, and may have commas in their items
         return [token]
     return [token.evolve(value=value) for value in token.value.split(",") if value]
 

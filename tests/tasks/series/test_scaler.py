@@ -45,8 +45,8 @@ def test_targets_by_name():
         Scaler.of(table(values, when="line 2 is 'x', no number"), 2, ["d", "a", "when"])
     assert str(error.value).splitlines() == [
         "my.csv lacks targets, 2 times:",
-        "  'd' is no column that is read: choose among a, b, c",
-        "  'when' is no column that is read (line 2 is 'x', no number): choose among a, b, c",
+        "  'd' is no column that is read: choose of 'a', 'b', 'c'",
+        "  'when' is no column that is read (line 2 is 'x', no number): choose of 'a', 'b', 'c'",
     ]
 
 

@@ -75,8 +75,8 @@ def test_parquet(tmp_path: Path):
     [
         (b"", (), ["is empty, but a table is expected"]),
         ("a,b\n", (), ["has no row of numbers below its header"]),
-        ("a,b\n1,2\n", ("a", "bb"), ["lacks columns: 'bb' is not among them;"]),
-        ("temp,b\n1,2\n", ("tmp",), ["did you mean temp?"]),
+        ("a,b\n1,2\n", ("a", "wind"), ["lacks columns: 'wind' is not among them; known: 'a', 'b'."]),
+        ("temp,b\n1,2\n", ("tmp",), ["did you mean 'temp'?"]),
         ("a,b\n1,2\n3,x\n", ("b",), ["column 'b', line 3 is 'x', no number: leave the column out, or correct it"]),
         ("a,b\n1,2\n,4\n,5\n", (), ["column 'a', line 3 is empty, one of 2: fill in or drop such rows"]),
         ("a\n1\n \n", (), ["line 3 is empty"]),

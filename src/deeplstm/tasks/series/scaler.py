@@ -57,7 +57,9 @@ class Scaler:
         for name in targets:
             if name not in table.columns:
                 why = f" ({table.left_out[name]})" if name in table.left_out else ""
-                complaints.append(f"{name!r} is no column that is read{why}: choose among {', '.join(table.columns)}")
+                complaints.append(
+                    f"{name!r} is no column that is read{why}: choose of {', '.join(map(repr, table.columns))}"
+                )
         if complaints:
             raise InputError(joined(f"{table.file} lacks targets", complaints))
         training = table.values[:rows]

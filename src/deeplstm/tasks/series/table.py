@@ -1,5 +1,6 @@
 """Reading tables of numbers, CSV or Parquet, and saying in one line why one cannot be read."""
 
+import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from deeplstm.errors import InputError
 from deeplstm.tasks.files import check_files, unreadable
-from deeplstm.training.options import joined, nearest
+from deeplstm.training.options import joined
 
 LARGEST = float(np.finfo(np.float32).max)
 """Beyond it there are no float32 numbers, which networks compute with."""
+_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,7 @@ def read_table(file: str | os.PathLike[str], columns: Sequence[str] = ()) -> Tab
     if not frame.height:
         raise InputError(f"{file} has no row of numbers below its header, but a table is expected: give one with rows.")
     if missing := [name for name in columns if name not in frame.columns]:
-        raise InputError(
-            joined(
-                f"{file} lacks columns",
-                [f"{name!r} is not among them; {nearest(name, frame.columns)}" for name in missing],
-            )
-        )
+        raise InputError(joined(f"{file} lacks columns", [_missing(name, frame.columns) for name in missing]))
     return _numbers(file, frame, columns)
 
 
@@ -159,6 +156,14 @@ def _kind(file: Path) -> str:
 def _row(file: Path, row: int) -> str:
     """What a row is called: in CSV its line, behind the header's."""
     return f"row {row + 1:,}" if _is_parquet(file) else f"line {row + 2:,}"
+
+
+def _missing(name: str, known: Sequence[str]) -> str:
+    """What to say of a column that is not there: the nearest name, or the first of those there are."""
+    if close := difflib.get_close_matches(name, known, n=1):
+        return f"{name!r} is not among them; did you mean {close[0]!r}?"
+    more = f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else ""
+    return f"{name!r} is not among them; known: {', '.join(map(repr, known[:_NAMED]))}{more}."
 
 
 def _shown(value: Any) -> str:
