@@ -58,5 +58,5 @@ class Windows:
         first, length = index * self.window, self.window + 1
         begins = range(first, first + self.batch_size * self.stream, self.stream)
         rows = np.stack([self.sequence[begin : begin + length] for begin in begins], axis=1)  # (T + 1, B, ...)
-        items = torch.from_numpy(rows.astype(self.dtype))
+        items = torch.from_numpy(rows.astype(self.dtype, copy=False))
         return items[:-1], items[1:]
