@@ -92,6 +92,19 @@ def test_single_precision(case):
 
 
 @cells(FEW)
+@pytest.mark.parametrize("B", [1, 3, 4])
+def test_panels_of_few_rows_side_by_side(case, B):
+    """More panels than a tile has room for at once."""
+    assert_equals_the_reference(case, Shape("wide", 3, B, 5, 150), torch.float64)
+
+
+def test_rows_4096_bytes_apart():
+    """A product of large weights: cut by how many such rows the first cache can hold."""
+    case = next(case for case in CELLS if case.name == "RNNCell-plain")
+    assert_equals_the_reference(case, Shape("large", 2, 11, 8, 1024), torch.float32)
+
+
+@cells(FEW)
 def test_bfloat16_is_stored_and_summed_wider(case):
     """The error against float64 is at most twice that of torch's own equations in bfloat16."""
     cell = case.make(8, 16, torch.bfloat16)
