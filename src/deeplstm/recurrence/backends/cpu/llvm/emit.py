@@ -5,8 +5,8 @@ What is emitted reads as it runs::
     for each thread's rows: for each step: for each stage:
         for each panel of columns: for each block of rows:      (stages with products)
             the products, in registers -> tile                  (functions that all cells share)
-            for each row, for each vector of columns: load, compute, store      (of few rows: for several panels at once)
-        for each two rows: for each stage until the next product: for both:     (stages without)
+            for each row, for each vector of columns: load, compute, store
+        for each row: for each stage until the next product:    (stages without)
             for each vector of columns: load, compute, store, reduce
 """
 
@@ -38,10 +38,7 @@ from .memory import (
     splat,
 )
 from .prepare import emit_prepare
-from .tiles import BLOCKS, Tiling, following, together
-
-TOGETHER = 2
-"""Rows that take turns, stage by stage: while one of them waits for the sum of its columns, the other goes on."""
+from .tiles import Tiling, following, together
 
 
 def emit(program: Loop, layout: Layout) -> ir.Module:
@@ -127,11 +124,11 @@ class Rows:
         self.b, self.layout, self.context, self.t = b, layout, context, t
         self._bases: dict[Buffer, ir.Value] = {}
         self._free: dict[Node, ir.Value] = {}
-        self._shifted: dict[Buffer, ir.Value] = {}
+        self._shared: dict[Buffer, ir.Value] = {}
 
-    def shift(self, buffers: Iterable[Buffer], by: ir.Value) -> None:
-        """Have rows of buffers be those that come so many before them."""
-        self._shifted |= dict.fromkeys(buffers, by)
+    def share(self, buffers: Iterable[Buffer], row: ir.Value) -> None:
+        """Have all rows of buffers be this one."""
+        self._shared |= dict.fromkeys(buffers, row)
 
     def entry(self, n: int) -> ir.Value:
         return self.b.load(self.b.gep(self.context, [I64(n)], source_etype=I64), typ=I64)
@@ -162,8 +159,7 @@ class Rows:
 
     def at(self, place: Place, row: ir.Value, column: ir.Value) -> ir.Value:
         b, buffer = self.b, place.buffer
-        if buffer in self._shifted:
-            row = b.sub(row, self._shifted[buffer])
+        row = self._shared.get(buffer, row)
         index = b.add(b.mul(row, I64(buffer.width)), b.add(column, I64(place.column)))
         return b.gep(self._bases[buffer], [index], source_etype=STORED[self.element(place)])
 
@@ -206,23 +202,22 @@ class _Emitter:
 
 
 class _ByRow(_Emitter):
-    """Emits ``name(context, t, low, high)``: stages without products, all of them for `TOGETHER` rows before the next ones, so
-    that what one stage leaves for another is in the first cache still.
+    """Emits ``name(context, t, low, high)``: stages without products, all of them for a row before the next one, so that what
+    one stage leaves for another is in the first cache still.
     """
 
     def emit(self, name: str, stages: Sequence[Stage]) -> ir.Function:
         _, _, low, high = self.begin(name, I64, I64)
+        self.rows.share(self._between(stages), low)
         parts = [self.columns(stage, None) for stage in stages]
-        with _spread(self.b, low, high, TOGETHER, "rows") as (top, bottom):
-            self.rows.shift(self._between(stages), self.b.sub(top, low))
+        with loop(self.b, low, high, "row") as row:
             for part in parts:
-                with loop(self.b, top, bottom, "row") as row:
-                    part.row(row)
+                part.row(row)
         self.b.ret_void()
         return self.b.function
 
     def _between(self, stages: Sequence[Stage]) -> set[Buffer]:
-        """Buffers that nothing else touches: the rows of a thread can take turns to use its first ones. Not sums over steps,
+        """Buffers that nothing else touches: the rows of a thread can take turns to use its first one. Not sums over steps,
         whose order would depend on the threads.
         """
         others = {p.buffer for s in self.program.stages if s not in stages for p in self.program.touched(s)}
@@ -245,12 +240,11 @@ class _Tiles(_Emitter):
         return self.b.function
 
     def _finish(self, name: str) -> ir.Function:
-        """``name(context, t, top, bottom, panel, tile, first)``: the elementwise part for rows top to bottom of a panel, whose
-        accumulators start at row ``first`` of the tile.
+        """``name(context, t, top, bottom, panel, tile)``: the elementwise part for rows top to bottom of a panel.
 
         A function of its own: its constants fill the registers, and would all be loaded again after every product.
         """
-        _, _, top, bottom, panel, scratch, start = self.begin(name, I64, I64, I64, PTR, I64)
+        _, _, top, bottom, panel, scratch = self.begin(name, I64, I64, I64, PTR)
         b, tile, columns = self.b, self.tile, self.columns(self.stage, self.tile)
         self.finished, lanes = columns, columns.types.lanes
         most = tile.vectors * self.types.lanes // lanes
@@ -260,9 +254,7 @@ class _Tiles(_Emitter):
             numbers = columns.numbers(row)
             with loop(b, 0, least(b, left, I64(most)), "vector") as v:
                 column = b.add(first, b.mul(v, I64(lanes)))
-                columns.vector(
-                    row, column, self._from_tile(columns, scratch, b.add(start, b.sub(row, top)), v), numbers
-                )
+                columns.vector(row, column, self._from_tile(columns, scratch, b.sub(row, top), v), numbers)
         b.ret_void()
         return b.function
 
@@ -275,43 +267,18 @@ class _Tiles(_Emitter):
         self.rows.find([*places, *(self.program.places[done.input] for done in tile.passes)])
         shapes = dict.fromkeys(tile.product(done, self.layout.element) for done in tile.passes)
         self.tables = {shape: b.inttoptr(self.rows.entry(self.layout.library_at(shape)), PTR) for shape in shapes}
-        with self._groups(low, high) as (first, last), _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
-            start = lambda panel: b.mul(b.sub(panel, first), b.sub(bottom, top))  # noqa: E731
-            with loop(b, first, last, "panel") as panel:
-                for p in range(len(tile.passes)):
-                    self._pass(p, panel, start(panel), (top, bottom), places)
-            with loop(b, first, last, "panel") as panel:
-                b.call(finish, [context, t, top, bottom, panel, scratch, start(panel)])
-
-    @contextmanager
-    def _groups(self, low: ir.Value, high: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
-        """Panels whose accumulators lie in the tile together, first to last: one, or of few rows as many as it has room for.
-        Elementwise parts of several are computed side by side, where that of one row alone waits for itself.
-        """
-        b, panels = self.b, self.tile.panels
-        parts = -(-panels // self.tile.rows)
-        size = -(-panels // parts)
-        is_few = b.icmp_signed("<=", b.sub(high, low), I64(BLOCKS))
-        count, each = b.select(is_few, I64(parts), I64(panels)), b.select(is_few, I64(size), I64(1))
-        with loop(b, 0, count, "group") as group:
-            first = b.mul(group, each)
-            yield first, least(b, b.add(first, each), I64(panels))
-
-    def _pass(
-        self, p: int, panel: ir.Value, start: ir.Value, tile_rows: tuple[ir.Value, ir.Value], places: list[Place]
-    ) -> None:
-        """One pass's products for a panel and the rows of a tile, put at row ``start`` of it and on."""
-        b, tile, (top, bottom) = self.b, self.tile, tile_rows
-        done = tile.passes[p]
-        chunk = tile.chunk(done, self.types)
-        with loop(b, 0, -(-done.input.width // chunk), "chunk") as c:
-            k = b.mul(c, I64(chunk))
-            steps = least(b, b.sub(I64(done.input.width), k), I64(chunk))
-            with _spread(b, top, bottom, tile.rows, "block") as (row, end):
-                if p == 0:
-                    with b.if_then(b.icmp_signed("==", c, I64(0))):
-                        self._ask(places, panel, row, end)
-                self._products(p, panel, k, steps, start, tile_rows, (row, end))
+        with loop(b, 0, tile.panels, "panel") as panel, _spread(b, low, high, tile.tile_rows, "tile") as (top, bottom):
+            for p, done in enumerate(tile.passes):
+                chunk = tile.chunk(done, types)
+                with loop(b, 0, -(-done.input.width // chunk), "chunk") as c:
+                    k = b.mul(c, I64(chunk))
+                    steps = least(b, b.sub(I64(done.input.width), k), I64(chunk))
+                    with _spread(b, top, bottom, tile.rows, "block") as (row, end):
+                        if p == 0:
+                            with b.if_then(b.icmp_signed("==", c, I64(0))):
+                                self._ask(places, panel, row, end)
+                        self._products(p, panel, k, steps, (top, bottom), (row, end))
+            b.call(finish, [context, t, top, bottom, panel, scratch])
 
     def _outside(self) -> list[Place]:
         """Where the elementwise part reads and writes rows."""
@@ -337,11 +304,10 @@ class _Tiles(_Emitter):
         panel: ir.Value,
         k: ir.Value,
         steps: ir.Value,
-        start: ir.Value,
         tile_rows: tuple[ir.Value, ir.Value],
         block: tuple[ir.Value, ir.Value],
     ) -> None:
-        """The same for a block of rows, first to end, and a chunk of K."""
+        """One pass's products for a block of rows of a tile, first to end, and a chunk of K."""
         b, tile, types, packed = self.b, self.tile, self.types, self.packed
         done, (top, bottom), (row, end) = tile.passes[p], tile_rows, block
         size = BYTES[self.layout.element]
@@ -352,15 +318,14 @@ class _Tiles(_Emitter):
             b.inttoptr(self.rows.entry(PACKED), PTR), [at], source_etype=STORED[self.layout.element], name="weights"
         )
         source = self.program.places[done.input]
-        numbers, row_bytes = self.rows.at(source, row, k), I64(source.buffer.width * size)
-        place = tile.place(done, b.add(start, b.sub(row, top)), b)
-        accumulators = b.gep(self.scratch, [place], source_etype=types.type)
+        start, row_bytes = self.rows.at(source, row, k), I64(source.buffer.width * size)
+        accumulators = b.gep(self.scratch, [tile.place(done, b.sub(row, top), b)], source_etype=types.type)
         is_first = b.icmp_signed("==", k, I64(0))
         is_top, is_bottom = b.icmp_signed("==", row, top), b.icmp_signed("==", end, bottom)
         ahead = following(b, per_k * size, steps, is_top, is_bottom) if tile.large else []
         shape = tile.product(done, self.layout.element)
         product = b.load(b.gep(self.tables[shape], [self._variant(b.sub(end, row))], source_etype=PTR), typ=PTR)
-        call_at(b, product, shape.signature, [numbers, row_bytes, weights, accumulators, steps, is_first, *ahead])
+        call_at(b, product, shape.signature, [start, row_bytes, weights, accumulators, steps, is_first, *ahead])
 
     def _variant(self, rows: ir.Value) -> ir.Value:
         """Which of a shape's products is for so many rows; the first one is for a batch of a single row."""

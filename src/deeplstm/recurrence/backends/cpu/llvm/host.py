@@ -20,13 +20,11 @@ class Host:
         processor: what tells it from other ones: code that is compiled for one may not run on another.
         vector_bytes: bytes of a vector register.
         registers: how many of them there are.
-        ways: lines of the first cache that can be a multiple of 4096 bytes apart.
     """
 
     processor: str
     vector_bytes: int
     registers: int
-    ways: int = 8
 
     @property
     def has_masks(self) -> bool:
@@ -57,7 +55,7 @@ def host() -> Host:
         raise ValueError(f"DEEPLSTM_VECTOR_BYTES={asked!r} is set, 16, 32 or 64 is expected: unset it or choose one.")
     vector = min(widest, int(asked)) if asked else widest
     has_32 = "avx512vl" in features or "x86-64" not in features
-    return Host(processor, vector, 32 if has_32 else 16, _ways())
+    return Host(processor, vector, 32 if has_32 else 16)
 
 
 @cache
@@ -76,15 +74,6 @@ def compiler() -> str:
     folder = Path(llvmlite.__file__).parent / "binding"
     sizes = [f"{file.name} {file.stat().st_size}" for file in sorted(folder.glob("*llvmlite.*"))]
     return f"{sizes or (llvm().llvm_version_info, llvm().get_process_triple())}"
-
-
-def _ways(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache/index0")) -> int:
-    """Of the first cache, as Linux tells it; few where it does not."""
-    try:
-        level, kind, ways = ((folder / name).read_text().strip() for name in ("level", "type", "ways_of_associativity"))
-        return int(ways) if (level, kind) == ("1", "Data") else Host.ways
-    except (OSError, ValueError):
-        return Host.ways
 
 
 _FEATURES = {"avx2": "avx2", "fma3": "fma", "avx512_f": "avx512f", "avx512_vl": "avx512vl"}

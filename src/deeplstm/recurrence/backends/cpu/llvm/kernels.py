@@ -95,7 +95,6 @@ def machine_code(
         host.processor,
         host.vector_bytes,
         host.registers,
-        host.ways,
         _TUNING,
         identity,
     )

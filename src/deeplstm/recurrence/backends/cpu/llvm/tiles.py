@@ -103,9 +103,8 @@ def tiling(stage: Stage, types: Lanes, host: Host, *, waits: bool = True) -> Til
     columns = -(-stage.width // types.lanes)
     numbers = sum(source.width * len(linears) for source, linears in stage.groups.items()) * stage.width
     size = BYTES[types.element]
-    # more rows than the first cache has ways would drive each other out of it where they lie a multiple of 4096 bytes apart
-    fits = most_rows(MOST_VECTORS_LARGE, host) < host.ways or all(source.width * size % 4096 for source in stage.groups)
-    large = waits and numbers * size > LARGE_BYTES and fits
+    # many rows that lie a multiple of 4096 bytes apart would drive each other out of the first cache
+    large = waits and numbers * size > LARGE_BYTES and all(source.width * size % 4096 for source in stage.groups)
     is_short = any(source.width < FEW_STEPS for source in stage.groups)
     widely = MOST_VECTORS if host.registers >= MANY_REGISTERS or is_short else MOST_VECTORS_FEW
     most = MOST_VECTORS_LARGE if large else widely
