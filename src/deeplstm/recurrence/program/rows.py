@@ -8,6 +8,7 @@ tensor must be cut is known only once something slices it; then the cut is noted
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -483,19 +484,21 @@ class Lowering:
         return base_a is base_b and start_b == start_a + a.width
 
     def reduce(self, pieces: Sequence[tuple[Piece, int]], name: str) -> Piece:
-        """The sum or the largest of all columns."""
+        """The sum or the largest of all columns. Pieces of one width are combined column by column first: to go across the
+        columns of a row, which no other row waits for, takes as long as many vectors.
+        """
         combine = {"sum": "add", "amax": "maximum", "amin": "minimum"}[name]
-        total: Piece | None = None
+        numbers: list[Piece] = []
+        wide: dict[int, Piece] = {}
         for piece, width in pieces:
             if width == 1:
-                value = piece
+                numbers.append(piece)
             elif not isinstance(piece, Node) or piece.kind != "rows" or piece.width != width:
-                value = self.op("mul", piece, float(width)) if name == "sum" else piece
+                numbers.append(self.op("mul", piece, float(width)) if name == "sum" else piece)
             else:
-                value = self.graph.node(name, [piece], shape=[1])
-            total = value if total is None else self.op(combine, total, value)
-        assert total is not None
-        return total
+                wide[width] = self.op(combine, wide[width], piece) if width in wide else piece
+        numbers += [self.graph.node(name, [piece], shape=[1]) for piece in wide.values()]
+        return functools.reduce(lambda a, b: self.op(combine, a, b), numbers)
 
 
 def _simplified(name: str, args: Sequence[Piece]) -> Piece | None:

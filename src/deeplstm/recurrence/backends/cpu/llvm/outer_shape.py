@@ -12,7 +12,7 @@ BLOCK_ROWS = 128
 
 MANY_REGISTERS = 32
 
-GROUP = 16
+GROUP = 32
 """Panels of a that are packed at a time."""
 
 PACKED_BYTES = 512 * 1024
