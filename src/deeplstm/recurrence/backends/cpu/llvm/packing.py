@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from .control import least, loop
+from .control import loop
 from .elements import BYTES, Element, lanes_of
 from .host import Host
 from .libraries import KINDS, Packing
-from .memory import I32, I64, PTR, STORED, lanes_below, masked
+from .memory import I1, I32, I64, PTR, STORED, lanes_below, masked, prefetch
+
+AHEAD = 2
+"""How many blocks of a transposition ahead the weights are asked for."""
 
 SIGNATURE = ir.FunctionType(ir.VoidType(), [PTR, *[I64] * 6, PTR, *[I64] * 3])
 """``pack(weights, along k, along n, K, columns, first, last, target, vectors, panel, per k)``: one linear's part of the panels
@@ -73,22 +76,33 @@ class _Pack:
     def _columns(self, column: ir.Value, out: ir.Value) -> None:
         """The numbers of a column lie side by side: as many columns as there are lanes are transposed in registers."""
         b, lanes = self.b, self.lanes
-        blocks = b.sdiv(b.add(self.K, I64(lanes - 1)), I64(lanes))
+        blocks = b.sdiv(self.K, I64(lanes))
+        done = b.mul(blocks, I64(lanes))
         with loop(b, 0, blocks, "block") as n:
             k = b.mul(n, I64(lanes))
-            left = b.sub(self.K, k)
-            inside = lanes_below(b, left, lanes)
-            rows = []
-            for lane in range(lanes):
-                this = b.add(column, I64(lane))
-                exists = b.icmp_signed("<", this, self.width)
-                mask = b.select(exists, inside, ir.Constant(inside.type, None))
-                rows.append(self._load(self._at(k, this), mask))
-            for lane, value in enumerate(self._transposed(rows)):
+            for lane, value in enumerate(self._block(column, k)):
+                self._put(value, out, b.add(k, I64(lane)))
+        left = b.sub(self.K, done)
+        with b.if_then(b.icmp_signed(">", left, I64(0))):
+            for lane, value in enumerate(self._block(column, done, lanes_below(b, left, lanes))):
                 b.store(value, b.gep(self.block, [I64(lane)], source_etype=self.type))
-            with loop(b, 0, least(b, left, I64(lanes)), "row") as row:
+            with loop(b, 0, left, "row") as row:
                 value = b.load(b.gep(self.block, [row], source_etype=self.type), typ=self.type)
-                self._put(value, out, b.add(k, row))
+                self._put(value, out, b.add(done, row))
+
+    def _block(self, column: ir.Value, k: ir.Value, inside: ir.Value | None = None) -> list[ir.Value]:
+        """A square of numbers, from a column and from k on, transposed. Those of blocks that come soon are asked for: so many
+        columns side by side are nothing that the processor foresees.
+        """
+        b, lanes = self.b, self.lanes
+        all_, none = (ir.Constant(ir.VectorType(I1, lanes), [there] * lanes) for there in (1, 0))
+        rows = []
+        for lane in range(lanes):
+            this = b.add(column, I64(lane))
+            exists = b.icmp_signed("<", this, self.width)
+            rows.append(self._load(self._at(k, this), b.select(exists, inside or all_, none)))
+            prefetch(b, self._at(b.add(k, I64(AHEAD * lanes)), this))
+        return self._transposed(rows)
 
     def _transposed(self, rows: list[ir.Value]) -> list[ir.Value]:
         """A square of numbers, its blocks off the diagonal exchanged at every size: 1, 2, 4, ..."""
