@@ -171,6 +171,14 @@ def test_layer_norm_keeps_four_values_where_its_projections_were():
     assert {loop.places[n] for n in split.before} <= set(loop.kept.values())
 
 
+def test_layer_norm_goes_across_its_rows_once_for_each_mean_and_variance():
+    step, *_ = one_step(next(case for case in CELLS if case.name == "LSTMCell-norm"))
+    program = backward(step)
+    split = forward(step, saved=program.saved).split
+    assert [n.op for n in split.loop].count("sum") == 6, "of the four gates' input and state together, and of c"
+    assert [n.op for n in program.split.loop].count("sum") == 6
+
+
 def test_the_plain_lstm_is_one_stage_forward_and_two_backward():
     step, *_ = one_step(next(case for case in CELLS if case.name == "LSTMCell-plain"))
     program = backward(step)
@@ -238,6 +246,12 @@ VIEWS = {
     "one number a row": lambda x, h, w: h * torch.sigmoid((x * h).sum(1, keepdim=True)) + x @ w[:, :1],
     "in place": lambda x, h, w: (h @ w).mul_(2).add_(x),
     "a norm": lambda x, h, w: h / (h.norm(dim=1, keepdim=True) + 1) + torch.lerp(x, h, 0.3),
+    "the largest of unequal parts": lambda x, h, w: (
+        torch.cat([x, h @ w, x[:, :3] * h[:, 1:], h[:, :1]], 1).amax(1, keepdim=True) + h
+    ),
+    "the mean of unequal parts": lambda x, h, w: (
+        torch.cat([x, h @ w, x[:, :3] * h[:, 1:], h[:, :1]], 1).mean(1, keepdim=True) * h
+    ),
     "log-sum": lambda x, h, w: torch.logsumexp(h @ w, 1, keepdim=True) + x.clamp(-0.5, 0.5) ** 3,
     "elu and friends": lambda x, h, w: (
         torch.nn.functional.elu(h @ w) + torch.nn.functional.leaky_relu(x) + h.abs().sqrt()
