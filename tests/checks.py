@@ -31,10 +31,13 @@ def state_of(cell: Any, B: int, dtype: torch.dtype = torch.float64, requires_gra
 
 def gradients(results: Any, inputs: Iterable[Tensor], seed: int = 1) -> list[Tensor]:
     """The gradient of every input, with a random upstream gradient on every result; zeros where there is no path."""
-    draw = torch.Generator().manual_seed(seed)
+    draw, inputs = torch.Generator().manual_seed(seed), list(inputs)
     pairs = [(r, torch.randn(r.shape, generator=draw, dtype=r.dtype)) for r in flat(results) if r.is_floating_point()]
-    outputs, upstream = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
-    return list(torch.autograd.grad(outputs, list(inputs), upstream, materialize_grads=True))
+    moving = [pair for pair in pairs if pair[0].requires_grad]
+    if not moving:
+        return [torch.zeros_like(i) for i in inputs]
+    outputs, upstream = zip(*moving, strict=True)
+    return list(torch.autograd.grad(outputs, inputs, upstream, materialize_grads=True))
 
 
 def assert_same(

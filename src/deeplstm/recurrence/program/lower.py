@@ -246,16 +246,28 @@ def expand(self: Lowering, node: fx.Node, value: Rows, size: Sequence[int], **_:
                 place = value.others.index(dim)
                 parts = {(*i[:place], *i[place + 1 :]): p for i, p in value.parts.items()}
                 value = Rows(value.shape, value.batch, dim, parts, value.origin)
-            parts = {i: [(p[0][0], new)] for i, p in value.parts.items()}
+            spans = self.spans(node, new)
+            parts = {i: [(p[0][0], end - start) for start, end in spans] for i, p in value.parts.items()}
             wide = (*value.shape[:dim], new, *value.shape[dim + 1 :])
             # the elementwise rule knows a node of width 1 in a wider lane
-            value = Rows(wide, value.batch, dim, parts, value.origin)
+            value = Rows(wide, value.batch, dim, parts, node)
         else:
             place = value.others.index(dim)
             parts = {(*i[:place], n, *i[place + 1 :]): p for i, p in value.parts.items() for n in range(new)}
             value = Rows(
                 (*value.shape[:dim], new, *value.shape[dim + 1 :]), value.batch, value.lane, parts, value.origin
             )
+    return value
+
+
+def repeat(self: Lowering, node: fx.Node, value: Rows, times: Sequence[int]) -> Rows:
+    for _ in range(len(times) - len(value.shape)):
+        value = unsqueeze(self, node, value, 0)
+    repeated = [dim for dim, count in enumerate(times) if count != 1]
+    if len(repeated) > 1:
+        raise Unsupported("a repeat along several dimensions")
+    for dim in repeated:
+        value = cat(self, node, [value] * times[dim], dim)
     return value
 
 
@@ -695,6 +707,7 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     aten.squeeze.dim: squeeze,
     aten.squeeze.dims: squeeze,
     aten.expand.default: expand,
+    aten.repeat.default: repeat,
     aten.slice.Tensor: slice_,
     aten.select.int: select,
     aten.split_with_sizes.default: split_with_sizes,

@@ -20,6 +20,7 @@ UNARY = {
     "clamp": lambda v: v.clamp(-0.5, 0.7),
     "detach": lambda v: v.detach(),
     "mean": lambda v: v - v.mean(1, keepdim=True),
+    "repeated": lambda v: v.amax(1, keepdim=True).expand_as(v),
 }
 BINARY = {
     "add": torch.add,
@@ -27,6 +28,7 @@ BINARY = {
     "maximum": torch.maximum,
     "where": lambda a, b: torch.where(a > b, a, b * 0.5),
     "cut": lambda a, b: torch.cat([a[:, :1], b[:, 1:]], 1),
+    "together": lambda a, b: a * torch.cat([a, b], 1).mean(1, keepdim=True),
 }
 H, I = 3, 2
 
