@@ -369,8 +369,6 @@ class Lowering:
             return piece
         if _is_mask(piece):
             raise Unsupported("one mask a row, repeated over columns")
-        if isinstance(piece, Node) and piece.kind == "rows":  # one number a row, repeated
-            return self.graph.node("mul", [piece, self.graph.node("fill", [1.0], shape=[width])], shape=[width])
         return self.graph.node("fill", [piece], shape=[width])
 
     def _elementwise(self, name: str, node: fx.Node, args: Any, kwargs: Any) -> Rows:
